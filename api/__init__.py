@@ -1,0 +1,1 @@
+"""Everything that drives Counterfoil: HTTP, the command line, the workers. Put together in `api.bootstrap`."""

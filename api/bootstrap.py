@@ -1,0 +1,189 @@
+"""The composition root: the only place that knows which adapter stands behind which port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from psycopg_pool import AsyncConnectionPool
+
+from adapters.codes import Ed25519TicketCodes
+from adapters.embedded import EmbeddedPostgres, keep_secret
+from adapters.inventory import PooledInventory, Taken
+from adapters.ledger import PostgresLedger
+from adapters.passwords import ArgonPasswords
+from adapters.payments import SandboxPayments
+from adapters.positions import ViewPositions
+from adapters.postgres import conninfo, migrate
+from adapters.reader import LedgerReader, StoredFact
+from adapters.sealing import Sealer
+from adapters.tokens import JwtTokens
+from adapters.views import PostgresViews
+from api import observability
+from api.idempotency import InFlight
+from api.limits import RateLimits
+from api.settings import Settings
+from commands import account, event, order, ticket
+from commands.kernel import Command, Handler, Metadata, decide, new_metadata
+from commands.kernel import Ledger as CommandLedger
+from commands.order import PaymentProvider
+from domain.account import EmailTakenError, Role
+from domain.kernel import Aggregate, utc_now
+from domain.ticket import Ticket, TicketStatus
+from projections import ticket as ticket_view
+
+POOL_CONNECTIONS_MAX = 8
+POOL_WAIT_SECONDS_MAX = 10.0
+
+A = TypeVar("A", bound=Aggregate)
+
+
+class Application:
+    """Everything one process needs to serve commands and queries. An async context manager."""
+
+    def __init__(self, settings: Settings, *, database_url: str, secret: bytes) -> None:
+        self.settings = settings
+        self.database_url = database_url
+        self.clock = utc_now
+        self.sealer = Sealer(secret)
+        self.store = PostgresLedger(database_url, self.sealer)
+        self.view_positions = ViewPositions()
+        self.store.follower.on_view_position = self.view_positions.announce
+        self._pool = AsyncConnectionPool(
+            conninfo(database_url, "counterfoil_app"),
+            min_size=1,
+            max_size=POOL_CONNECTIONS_MAX,
+            timeout=POOL_WAIT_SECONDS_MAX,
+            open=False,
+        )
+        self._reader = LedgerReader(self._pool)
+        self.views = PostgresViews(self._pool)
+        self.passwords = ArgonPasswords(self._pool)
+        self.tokens = JwtTokens(self._pool, secret, self.clock)
+        self.codes = Ed25519TicketCodes(secret)
+        self.limits = RateLimits(on=settings.rate_limits)
+        self.in_flight = InFlight()
+        self.providers: dict[str, PaymentProvider] = {"sandbox": SandboxPayments()}
+        self.inventory = PooledInventory(self.store.follower, self._taken_of_tier, self._load_tickets)
+        self.handlers = self._handlers()
+
+    def _handlers(self) -> dict[type[Command], Handler]:
+        clock = self.clock
+        paid = {"providers": self.providers, "clock": clock}
+        return {
+            account.Register: partial(account.register, passwords=self.passwords, clock=clock),
+            account.SetRoles: partial(account.set_roles, clock=clock),
+            event.CreateEvent: partial(event.create_event, clock=clock),
+            event.ChangeEvent: partial(event.change_event, clock=clock),
+            event.PublishEvent: partial(event.publish_event, clock=clock),
+            event.CancelEvent: partial(event.cancel_event, clock=clock),
+            event.PostponeEvent: partial(event.postpone_event, clock=clock),
+            event.ArchiveEvent: partial(event.archive_event, clock=clock),
+            event.AddTier: partial(event.add_tier, clock=clock),
+            event.ReleaseTickets: partial(event.release_tickets, clock=clock),
+            event.StaffGates: partial(event.staff_gates, clock=clock),
+            event.KeepTime: partial(event.keep_time, clock=clock),
+            order.PlaceOrder: partial(order.place_order, inventory=self.inventory, clock=clock),
+            order.PayOrder: partial(order.pay_order, **paid),
+            order.CancelOrder: partial(order.cancel_order, clock=clock),
+            order.ExpireOrder: partial(order.expire_order, clock=clock),
+            order.RefundOrder: partial(order.refund_order, **paid),
+            ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
+            ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
+            ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
+            ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
+            ticket.RevokeTicket: partial(ticket.revoke_ticket, clock=clock),
+            ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
+        }
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=True, timeout=POOL_WAIT_SECONDS_MAX)
+        await self.store.start()
+        await self._ensure_admin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.store.stop()
+        self.passwords.close()
+        await self._pool.close()
+
+    # -- Commands that no request asked for -----------------------------------------
+
+    async def execute(self, command: Command, *, actor: str, causation_id: str | None = None) -> Any:
+        """Have a command decided and appended on behalf of the system."""
+        metadata: Metadata = new_metadata(actor, type(command).__name__, causation_id=causation_id)
+        return await decide(self.handlers[type(command)], command, CommandLedger(self.store, metadata))
+
+    async def make_admin(self, email: str, password: str) -> bool:
+        """Register an admin unless the address is taken; whether it was made."""
+        try:
+            command = account.Register(email=email, password=password, name="Admin", roles=frozenset(Role))
+            await self.execute(command, actor="system:bootstrap")
+        except EmailTakenError:
+            return False
+        return True
+
+    async def _ensure_admin(self) -> None:
+        if self.settings.admin_email is not None and self.settings.admin_password is not None:
+            await self.make_admin(self.settings.admin_email, self.settings.admin_password)
+
+    # -- Reads --------------------------------------------------------------------------
+
+    async def load_as_of(self, kind: type[A], stream_ids: Sequence[UUID], position: int) -> list[A]:
+        return await self.store.loader.load_as_of(kind, stream_ids, position)
+
+    async def head(self) -> int:
+        return (await self._reader.head())[0]
+
+    async def ledger_head(self) -> tuple[int, datetime | None]:
+        return await self._reader.head()
+
+    async def position_at(self, instant: datetime) -> int:
+        return await self._reader.position_at(instant)
+
+    async def ledger_page(self, *, after: int, limit: int) -> list[StoredFact]:
+        return await self._reader.page(after=after, limit=limit)
+
+    async def history(self, stream_id: UUID, *, after: int, limit: int) -> list[StoredFact]:
+        return await self._reader.history(stream_id, after=after, limit=limit)
+
+    async def refresh_metrics(self) -> None:
+        """Bring the gauges up to date for a scrape."""
+        position = await self.head()
+        observability.HEAD.set(position)
+        observability.VIEWS.set(self.view_positions.position)
+        observability.BATCHES.set(self.store.committer.batches)
+        observability.COMMANDS.set(self.store.committer.requests)
+        for name, facts, seconds, dead in await self.views.lag(position):
+            observability.LAG.labels(name).set(facts)
+            observability.LAG_SECONDS.labels(name).set(seconds)
+            observability.DEAD_LETTERS.labels(name).set(dead)
+
+    async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
+        await self.view_positions.wait_for(position)
+        rows = await ticket_view.taken_of_tier(self.views, event_id, tier_id)
+        free = TicketStatus.AVAILABLE
+        return [Taken(row.place, row.ticket_id, row.version, row.status == free) for row in rows]
+
+    async def _load_tickets(self, ticket_ids: Sequence[UUID]) -> list[Ticket]:
+        return await self.store.load(Ticket, ticket_ids)
+
+
+def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:
+    """Have a database of this release and the secret: ``(url, secret, the embedded server if there is one)``."""
+    if settings.database_url is not None:
+        assert settings.secret is not None
+        migrate(settings.database_url)
+        return settings.database_url, settings.secret, None
+    server = EmbeddedPostgres(settings.data_dir)
+    url = server.start()
+    migrate(url)
+    return url, settings.secret or keep_secret(settings.data_dir), server
+
+

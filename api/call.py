@@ -1,0 +1,172 @@
+"""One request: who is calling, what they may see, and how their command reaches the ledger and comes back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from api.errors import NotAuthenticatedError
+from api.policy import OVERSEERS, Policy
+from commands.account import BadTokenError
+from commands.kernel import Command, Key, Ledger, Render, decide, new_metadata
+from domain.account import Account
+from domain.event import Event
+from domain.kernel import Aggregate, ForbiddenError, InvalidError, NotFoundError
+
+if TYPE_CHECKING:
+    from api.bootstrap import Application
+
+POSITION_HEADER = "ledger-position"
+POSITION_PATTERN = re.compile(r"[0-9]{1,18}")
+REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,128}")
+A = TypeVar("A", bound=Aggregate)
+
+
+@dataclass(slots=True)
+class Call:
+    app: Application
+    request: HttpRequest
+    account: Account | None
+    key: Key | None = None
+
+    @property
+    def user_id(self) -> UUID:
+        if self.account is None:
+            raise NotAuthenticatedError
+        return self.account.id
+
+    @property
+    def caller(self) -> str:
+        """Who an Idempotency-Key belongs to, and who the ledger says acted."""
+        return str(self.account.id) if self.account is not None else "anonymous"
+
+    @property
+    def oversees(self) -> bool:
+        """Whether the caller may read what belongs to others."""
+        return self.account is not None and not OVERSEERS.isdisjoint(self.account.roles)
+
+    def ledger(self, command: str, render: Render | None = None, status: int = 200) -> Ledger:
+        request_id = self.request.headers.get("x-request-id", "")
+        correlation_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
+        metadata = new_metadata(self.caller, command, correlation_id=correlation_id)
+        return Ledger(self.app.store, metadata, self.key, render, status)
+
+    async def send(self, command: Command, *, answer: Callable[[Any], bytes], status: int = 200) -> Response:
+        """Have a command decided and appended; the answer is rendered before the append and stored with it."""
+        ledger = self.ledger(type(command).__name__, answer, status)
+        result = await decide(self.app.handlers[type(command)], command, ledger)
+        body = ledger.body if ledger.body is not None else answer(result)
+        if self.key is not None:
+            self.request.state.recorded = True
+        headers = {"Ledger-Position": str(ledger.position)} if ledger.position else None
+        return Response(body, status, headers, media_type="application/json")
+
+    async def event_seen_by_caller(self, event_id: UUID, as_of: int | None = None) -> Event:
+        """Raises NotFoundError for a draft of somebody else's."""
+        event = await self.fold(Event, event_id, as_of)
+        mine = self.account is not None and event.organizer_id == self.account.id
+        if not event.exists or (event.status == "draft" and not mine and not self.oversees):
+            raise NotFoundError
+        return event
+
+    async def fold_all(self, kind: type[A], stream_ids: Sequence[UUID], as_of: int | None = None) -> list[A]:
+        """Aggregates as they are, or as they were; blank where there was nothing yet."""
+        if as_of is None:
+            return await self.app.store.load(kind, stream_ids)
+        return await self.app.load_as_of(kind, stream_ids, as_of)
+
+    async def fold(self, kind: type[A], stream_id: UUID, as_of: int | None = None) -> A:
+        """An aggregate as it is, or as it was. Raises NotFoundError when it did not exist."""
+        aggregate = (await self.fold_all(kind, (stream_id,), as_of))[0]
+        if not aggregate.exists:
+            raise NotFoundError
+        return aggregate
+
+
+async def open_call(request: HttpRequest, policy: Policy) -> Call:
+    """Raises NotAuthenticatedError, ForbiddenError, TooManyRequestsError, OverloadedError."""
+    app: Application = request.app.state.application
+    account = await _account(app, request)
+    call = Call(app, request, account)
+    request.state.call = call
+    app.limits.admit(request, call.caller if account is not None else None, anonymous=policy.anyone)
+    if account is None and not policy.anyone:
+        raise NotAuthenticatedError
+    if policy.roles and (account is None or policy.roles.isdisjoint(account.roles)):
+        raise ForbiddenError
+    if request.method == "GET" and POSITION_HEADER in request.headers:
+        await _reach(app, request.headers[POSITION_HEADER])
+    return call
+
+
+async def _account(app: Application, request: HttpRequest) -> Account | None:
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticatedError("the scheme is Bearer")
+    try:
+        account_id = app.tokens.verify(token)
+    except BadTokenError as error:
+        raise NotAuthenticatedError(error.detail) from error
+    account = await app.store.peek(Account, account_id)
+    if not account.exists:
+        raise NotAuthenticatedError("the account is gone")
+    return account
+
+
+async def _reach(app: Application, header: str) -> None:
+    if POSITION_PATTERN.fullmatch(header) is None:
+        raise InvalidError("a position is a whole number", pointer="/ledger-position")
+    await app.view_positions.wait_for(int(header))
+
+
+def current_call(request: HttpRequest) -> Call:
+    call: Call = request.state.call
+    return call
+
+
+CurrentCall = Annotated[Call, Depends(current_call)]
+
+_instant: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+
+
+async def as_of_position(
+    call: CurrentCall,
+    as_of: Annotated[
+        str | None,
+        Query(
+            description="A position of the ledger, or an RFC 3339 instant: the answer is what was true then.",
+            max_length=40,
+            pattern=r"^[0-9]{1,18}$|^[0-9]{4}-.*$",
+        ),
+    ] = None,
+) -> int | None:
+    """Raises InvalidError for what is neither, and for a position that is still to come."""
+    if as_of is None:
+        return None
+    if as_of.isdigit():
+        position = int(as_of)
+        if position > await call.app.head():
+            raise InvalidError("the ledger has not reached this position", pointer="/query/as_of")
+        return position
+    try:
+        instant = _instant.validate_python(as_of)
+    except ValidationError as error:
+        raise InvalidError("neither a position nor an RFC 3339 instant with an offset", pointer="/query/as_of") from error
+    return await call.app.position_at(instant)
+
+
+AsOf = Annotated[int | None, Depends(as_of_position)]
+
+

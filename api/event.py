@@ -1,0 +1,439 @@
+"""Events: what organisers offer and everybody may look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from fastapi import Header, Query, Response
+from pydantic import AfterValidator, Field, model_validator
+
+from api.call import AsOf, CurrentCall
+from api.policy import ANYONE, ORGANIZER
+from api.routing import ContractRouter
+from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Instant, Limit, LongText, Page, Text, from_cursor, to_cursor, to_json
+from commands.event import (
+    AddTier,
+    ArchiveEvent,
+    CancelEvent,
+    ChangeEvent,
+    CreateEvent,
+    NewRelease,
+    NewTier,
+    PostponeEvent,
+    PublishEvent,
+    ReleaseTickets,
+    StaffGates,
+    doors_before,
+)
+from domain.event import (
+    GATE_STAFF_MAX,
+    HOLD_SECONDS_DEFAULT,
+    ORDER_TICKETS_DEFAULT,
+    QUANTITY_MAX,
+    SEATS_MAX,
+    TIERS_MAX,
+    Details,
+    Display,
+    Event,
+    EventStatus,
+    Venue,
+)
+from domain.kernel import NotFoundError
+from domain.money import Amount, Currency
+from domain.order import ORDER_TICKETS_MAX
+from domain.seat import Label, Seat, ticket_id
+from domain.ticket import Ticket, TicketStatus
+from projections import event as catalogue
+from projections import inventory
+
+router = ContractRouter("events")
+
+HOLD_SECONDS_MAX = 86_400
+TAGS_MAX = 30
+BENEFITS_MAX = 30
+BUYER_WINDOW_SECONDS_MAX = 10 * 365 * 86_400
+ZONES = available_timezones()
+
+
+def _known_zone(name: str) -> str:
+    if name not in ZONES:
+        raise ValueError("not a name in the IANA time zone database")
+    return name
+
+
+Timezone = Annotated[str, Field(max_length=64), AfterValidator(_known_zone)]
+Tags = Annotated[tuple[Text, ...], Field(max_length=TAGS_MAX)]
+Seats = Annotated[tuple[Seat, ...], Field(min_length=1, max_length=SEATS_MAX)]
+Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX, strict=True)]
+OrderTickets = Annotated[int, Field(ge=1, le=ORDER_TICKETS_MAX, strict=True)]
+
+
+IfMatch = Annotated[
+    str | None, Header(pattern=r'^(\*|"[0-9]{1,9}")$', description="The ETag of the version that is to be changed.")
+]
+
+
+class ReleaseRequest(Body):
+    quantity: Quantity | None = None
+    seats: Seats | None = None
+    on_sale_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.quantity is None) == (self.seats is None):
+            raise ValueError("either quantity or seats")
+        return self
+
+    def new_release(self) -> NewRelease:
+        return NewRelease(quantity=self.quantity, seats=self.seats, on_sale_at=self.on_sale_at)
+
+
+class TierRequest(ReleaseRequest):
+    name: Text
+    price: Amount
+    benefits: Annotated[tuple[Text, ...], Field(max_length=BENEFITS_MAX)] = ()
+    sale_opens_at: Instant | None = None
+    sale_closes_at: Instant | None = None
+    max_tickets_per_order: OrderTickets | None = None
+
+    def new_tier(self) -> NewTier:
+        return NewTier(
+            name=self.name,
+            price=self.price,
+            benefits=self.benefits,
+            sale_opens_at=self.sale_opens_at,
+            sale_closes_at=self.sale_closes_at,
+            max_tickets_per_order=self.max_tickets_per_order,
+            release=self.new_release(),
+        )
+
+
+class VenueRequest(Body):
+    name: Text
+    city: Annotated[Text | None, Field()] = None
+    country: Annotated[Text | None, Field()] = None
+    latitude: Annotated[float | None, Field(ge=-90, le=90, allow_inf_nan=False)] = None
+    longitude: Annotated[float | None, Field(ge=-180, le=180, allow_inf_nan=False)] = None
+
+
+class EventRequest(Body):
+    title: Text
+    description: LongText | None = None
+    venue: VenueRequest
+    starts_at: Instant
+    ends_at: Instant
+    timezone: Timezone
+    currency: Currency
+    tags: Tags = ()
+    tiers: Annotated[tuple[TierRequest, ...], Field(min_length=1, max_length=TIERS_MAX)]
+    max_tickets_per_order: OrderTickets = ORDER_TICKETS_DEFAULT
+    max_tickets_per_buyer: Quantity | None = None
+    buyer_window_seconds: Annotated[int | None, Field(ge=1, le=BUYER_WINDOW_SECONDS_MAX, strict=True)] = None
+    hold_seconds: Annotated[int, Field(ge=1, le=HOLD_SECONDS_MAX, strict=True)] = HOLD_SECONDS_DEFAULT
+    doors_open_at: Instant | None = None
+    display: Display = Display()
+
+    def details(self) -> Details:
+        return Details(
+            title=self.title,
+            description=self.description,
+            venue=Venue(**self.venue.model_dump()),
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+            doors_open_at=self.doors_open_at or doors_before(self.starts_at),
+            timezone=self.timezone,
+            tags=self.tags,
+            max_tickets_per_order=self.max_tickets_per_order,
+            max_tickets_per_buyer=self.max_tickets_per_buyer,
+            buyer_window_seconds=self.buyer_window_seconds,
+            hold_seconds=self.hold_seconds,
+            display=self.display,
+        )
+
+
+class EventPatch(Body):
+    """Only what is named is changed. Naming ``null`` clears what may be empty."""
+
+    title: Text = ""
+    description: LongText | None = None
+    venue: VenueRequest | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+    doors_open_at: Instant | None = None
+    timezone: Timezone = ""
+    tags: Tags = ()
+    max_tickets_per_order: OrderTickets = ORDER_TICKETS_DEFAULT
+    max_tickets_per_buyer: Quantity | None = None
+    buyer_window_seconds: Annotated[int | None, Field(ge=1, le=BUYER_WINDOW_SECONDS_MAX, strict=True)] = None
+    hold_seconds: Annotated[int, Field(ge=1, le=HOLD_SECONDS_MAX, strict=True)] = HOLD_SECONDS_DEFAULT
+    display: Display = Display()
+
+    @model_validator(mode="after")
+    def _no_null_where_a_value_is_needed(self) -> Self:
+        for name in ("venue", "starts_at", "ends_at", "doors_open_at"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null")
+        return self
+
+    def changes(self) -> dict[str, object]:
+        named = {name: getattr(self, name) for name in self.model_fields_set}
+        if self.venue is not None:
+            named["venue"] = Venue(**self.venue.model_dump())
+        return named
+
+
+class CancelRequest(Body):
+    reason: Text
+
+
+class PostponeRequest(Body):
+    starts_at: Instant
+    ends_at: Instant
+
+
+class StaffRequest(Body):
+    user_ids: Annotated[tuple[UUID, ...], Field(max_length=GATE_STAFF_MAX)]
+
+
+class TierAnswer(Answer):
+    tier_id: UUID
+    name: str
+    price: int
+    capacity: int
+    seated: bool
+    benefits: list[str]
+    sale_opens_at: datetime | None
+    sale_closes_at: datetime | None
+    max_tickets_per_order: int | None
+
+
+class EventAnswer(Answer):
+    event_id: UUID
+    organizer_id: UUID
+    status: EventStatus
+    title: str
+    description: str | None
+    venue: Venue
+    starts_at: datetime
+    ends_at: datetime
+    doors_open_at: datetime
+    timezone: str
+    currency: str
+    tags: list[str]
+    max_tickets_per_order: int
+    max_tickets_per_buyer: int | None
+    buyer_window_seconds: int | None
+    hold_seconds: int
+    display: Display
+    cancel_reason: str | None
+    content_version: int
+    version: int
+    tiers: list[TierAnswer]
+
+
+class AvailabilityTier(Answer):
+    tier_id: UUID
+    name: str
+    price: int
+    capacity: int
+    available: int
+    held: int
+    sold: int
+    checked_in: int
+
+
+class AvailabilityAnswer(Answer):
+    event_id: UUID
+    position: int
+    tiers: list[AvailabilityTier]
+
+
+class SeatAnswer(Answer):
+    tier_id: UUID
+    section: Label
+    row: Label
+    number: Label
+    status: TicketStatus
+
+
+class VersionAnswer(Answer):
+    position: int
+    at: datetime
+    event: EventAnswer
+
+
+def event_json(event: Event) -> bytes:
+    return to_json(catalogue.document(event))
+
+
+def staff_json(event: Event) -> bytes:
+    return to_json({"event_id": event.id, "user_ids": sorted(event.gate_staff)})
+
+
+class StaffAnswer(Answer):
+    event_id: UUID
+    user_ids: list[UUID]
+
+
+@router.on("POST", "/v1/events", policy=ORGANIZER, returns=EventAnswer, status=201)
+async def create_event(body: EventRequest, call: CurrentCall) -> Response:
+    command = CreateEvent(
+        organizer_id=call.user_id,
+        currency=body.currency,
+        details=body.details(),
+        tiers=tuple(tier.new_tier() for tier in body.tiers),
+    )
+    return await call.send(command, answer=event_json, status=201)
+
+
+@router.on("GET", "/v1/events", policy=ANYONE, returns=Page[EventAnswer])
+async def list_events(
+    call: CurrentCall,
+    as_of: AsOf,
+    query: Annotated[Text | None, Query()] = None,
+    city: Annotated[Text | None, Query()] = None,
+    tag: Annotated[Text | None, Query()] = None,
+    from_: Annotated[Instant | None, Query(alias="from")] = None,
+    to: Annotated[Instant | None, Query()] = None,
+    status: Annotated[EventStatus | None, Query()] = None,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> Response:
+    found = await catalogue.search(
+        call.app.views,
+        query=query,
+        city=city,
+        tag=tag,
+        from_=from_,
+        to=to,
+        status=status,
+        include_drafts_of=call.account.id if call.account is not None else None,
+        after=from_cursor(cursor, datetime, UUID),
+        limit=limit + 1,
+        as_of=as_of,
+    )
+    following = to_cursor(found[limit - 1].starts_at, found[limit - 1].event_id) if len(found) > limit else None
+    return _json(to_json({"items": [row.document for row in found[:limit]], "next_cursor": following}))
+
+
+@router.on("GET", "/v1/events/{event_id}", policy=ANYONE, returns=EventAnswer)
+async def get_event(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+    event = await call.event_seen_by_caller(event_id, as_of)
+    response = _json(event_json(event))
+    response.headers["ETag"] = f'"{event.version}"'
+    return response
+
+
+@router.on("GET", "/v1/events/{event_id}/history", policy=ANYONE, returns=Page[VersionAnswer])
+async def event_history(
+    event_id: UUID, call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
+    """Every version of what the event offered, oldest first."""
+    await call.event_seen_by_caller(event_id)
+    after = from_cursor(cursor, int)
+    rows = await catalogue.versions(call.app.views, event_id, after=after[0] if after else 0, limit=limit + 1)
+    items = [{"position": row.position, "at": row.at, "event": row.document} for row in rows[:limit]]
+    following = to_cursor(rows[limit - 1].position) if len(rows) > limit else None
+    return _json(to_json({"items": items, "next_cursor": following}))
+
+
+@router.on("PATCH", "/v1/events/{event_id}", policy=ORGANIZER, returns=EventAnswer, answers=(412,))
+async def change_event(event_id: UUID, body: EventPatch, call: CurrentCall, if_match: IfMatch = None) -> Response:
+    version = int(if_match.strip('"')) if if_match is not None and if_match != "*" else None
+    command = ChangeEvent(
+        event_id=event_id, organizer_id=call.user_id, changes=body.changes(), expected_version=version
+    )
+    return await call.send(command, answer=event_json)
+
+
+@router.on("POST", "/v1/events/{event_id}/publish", policy=ORGANIZER, returns=EventAnswer)
+async def publish_event(event_id: UUID, call: CurrentCall) -> Response:
+    return await call.send(PublishEvent(event_id=event_id, organizer_id=call.user_id), answer=event_json)
+
+
+@router.on("POST", "/v1/events/{event_id}/cancel", policy=ORGANIZER, returns=EventAnswer)
+async def cancel_event(event_id: UUID, body: CancelRequest, call: CurrentCall) -> Response:
+    """The tickets are void at once; the orders are refunded one by one, by the worker."""
+    command = CancelEvent(event_id=event_id, organizer_id=call.user_id, reason=body.reason)
+    return await call.send(command, answer=event_json)
+
+
+@router.on("POST", "/v1/events/{event_id}/postpone", policy=ORGANIZER, returns=EventAnswer)
+async def postpone_event(event_id: UUID, body: PostponeRequest, call: CurrentCall) -> Response:
+    command = PostponeEvent(
+        event_id=event_id, organizer_id=call.user_id, starts_at=body.starts_at, ends_at=body.ends_at
+    )
+    return await call.send(command, answer=event_json)
+
+
+@router.on("POST", "/v1/events/{event_id}/archive", policy=ORGANIZER, returns=EventAnswer)
+async def archive_event(event_id: UUID, call: CurrentCall) -> Response:
+    return await call.send(ArchiveEvent(event_id=event_id, organizer_id=call.user_id), answer=event_json)
+
+
+@router.on("POST", "/v1/events/{event_id}/tiers", policy=ORGANIZER, returns=EventAnswer, status=201)
+async def add_tier(event_id: UUID, body: TierRequest, call: CurrentCall) -> Response:
+    command = AddTier(event_id=event_id, organizer_id=call.user_id, tier=body.new_tier())
+    return await call.send(command, answer=event_json, status=201)
+
+
+@router.on("POST", "/v1/events/{event_id}/tiers/{tier_id}/releases", policy=ORGANIZER, returns=EventAnswer, status=201)
+async def release_tickets(event_id: UUID, tier_id: UUID, body: ReleaseRequest, call: CurrentCall) -> Response:
+    command = ReleaseTickets(
+        event_id=event_id, organizer_id=call.user_id, tier_id=tier_id, release=body.new_release()
+    )
+    return await call.send(command, answer=event_json, status=201)
+
+
+@router.on("PUT", "/v1/events/{event_id}/gate-staff", policy=ORGANIZER, returns=StaffAnswer)
+async def staff_gates(event_id: UUID, body: StaffRequest, call: CurrentCall) -> Response:
+    command = StaffGates(event_id=event_id, organizer_id=call.user_id, user_ids=body.user_ids)
+    return await call.send(command, answer=staff_json)
+
+
+@router.on("GET", "/v1/events/{event_id}/availability", policy=ANYONE, returns=AvailabilityAnswer)
+async def availability(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+    await _public_event(call, event_id, as_of)
+    found = await inventory.availability(call.app.views, event_id, as_of=as_of)
+    if not found.tiers:
+        raise NotFoundError
+    return _json(to_json({"event_id": event_id, "position": found.position, "tiers": found.tiers}))
+
+
+@router.on("GET", "/v1/events/{event_id}/seats", policy=ANYONE, returns=Page[SeatAnswer])
+async def seats(
+    event_id: UUID, call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
+    """Every numbered seat in the order of release, and whether it is free."""
+    event = await call.event_seen_by_caller(event_id, as_of)
+    after = from_cursor(cursor, int)
+    start = after[0] if after else 0
+    page = [
+        (tier.tier_id, seat) for tier in event.tiers.values() for release in tier.releases for seat in release.seats or ()
+    ][start : start + limit + 1]
+    found = await call.fold_all(Ticket, [ticket_id(event.id, tier_id, seat) for tier_id, seat in page[:limit]], as_of)
+    items = [
+        {"tier_id": tier_id, **seat.model_dump(), "status": ticket.status_during(event)}
+        for (tier_id, seat), ticket in zip(page, found, strict=False)
+    ]
+    return _json(to_json({"items": items, "next_cursor": to_cursor(start + limit) if len(page) > limit else None}))
+
+
+async def _public_event(call: CurrentCall, event_id: UUID, as_of: int | None) -> Event:
+    """As `Call.event_seen_by_caller`, from memory when the present is asked for: this is the busiest read of a sale."""
+    if as_of is not None:
+        return await call.event_seen_by_caller(event_id, as_of)
+    event = await call.app.store.peek(Event, event_id)
+    mine = call.account is not None and event.organizer_id == call.account.id
+    if not event.exists or (event.status is EventStatus.DRAFT and not mine and not call.oversees):
+        raise NotFoundError
+    return event
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+

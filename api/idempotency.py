@@ -1,0 +1,98 @@
+"""Repeats: the first answer to an Idempotency-Key is kept in the ledger's own transaction, and given again.
+
+A key is looked up only by trying to record it, so that the common case, a fresh key, costs no extra round trip. Within
+one process a repeat waits for the first; between processes the first to commit wins and the other gives its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from api.errors import KeyInUseError, problem_of
+from commands.kernel import AlreadyAnsweredError, Answer, Key, KeyReusedError, Request, Store, new_metadata
+from domain.kernel import InvalidError
+
+HEADER = "idempotency-key"
+KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,255}")
+WAIT_SECONDS_MAX = 10.0
+NEVER_REPLAYED = (401, 429)
+"""Besides 5xx: these say something about the moment or the connection, not about the command."""
+
+
+class InFlight:
+    """One request at a time for each key, in this process."""
+
+    def __init__(self) -> None:
+        self._busy: dict[UUID, asyncio.Future[None]] = {}
+
+    @asynccontextmanager
+    async def turn(self, key_id: UUID) -> AsyncIterator[None]:
+        """Raises KeyInUseError when the first one takes too long."""
+        deadline = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
+        while (other := self._busy.get(key_id)) is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.shield(other)
+            except TimeoutError as error:
+                raise KeyInUseError from error
+        mine = self._busy[key_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._busy[key_id]
+            mine.set_result(None)
+
+
+def key_text(request: HttpRequest) -> str | None:
+    """Raises InvalidError for a key that is empty, longer than 255 or not printable ASCII."""
+    text = request.headers.get(HEADER)
+    if text is not None and KEY_PATTERN.fullmatch(text) is None:
+        raise InvalidError("1 to 255 printable ASCII characters", pointer="/idempotency-key")
+    return text
+
+
+def replay(answer: Answer) -> Response:
+    media_type = "application/json" if answer.status < 400 else "application/problem+json"
+    response = Response(answer.body or None, answer.status, media_type=media_type if answer.body else None)
+    response.headers["Idempotent-Replayed"] = "true"
+    if answer.position:
+        response.headers["Ledger-Position"] = str(answer.position)
+    return response
+
+
+async def answer_once(
+    request: HttpRequest,
+    key: Key,
+    *,
+    caller: str,
+    store: Store,
+    in_flight: InFlight,
+    respond: Callable[[], Awaitable[Response]],
+) -> Response:
+    """Respond, unless this key was answered before; keep the answer when the command itself has not."""
+    async with in_flight.turn(key.id):
+        try:
+            response = await respond()
+        except AlreadyAnsweredError as repeated:
+            return replay(repeated.answer)
+        except Exception as error:  # noqa: BLE001 - every error is answered, and most answers are kept
+            response = problem_of(error)
+        recorded = getattr(request.state, "recorded", False)
+        if recorded or response.status_code >= 500 or response.status_code in NEVER_REPLAYED:
+            return response
+        metadata = new_metadata(caller, f"{request.method} {request.url.path}")
+        answer = Answer(response.status_code, bytes(response.body))
+        try:
+            await store.append(Request((), metadata, (), key, answer))
+        except AlreadyAnsweredError as repeated:
+            return replay(repeated.answer)
+        except KeyReusedError as error:
+            return problem_of(error)
+        return response

@@ -1,0 +1,61 @@
+"""The ledger itself, for analysts and auditors."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from api.call import CurrentCall
+from api.policy import ANYONE, LEDGER_READER
+from api.routing import ContractRouter
+from api.types import PAGE_DEFAULT, Answer, Limit, Page, from_cursor, to_cursor, to_json
+
+router = ContractRouter("ledger")
+
+POSITION_MAX = 2**62
+
+
+class FactAnswer(Answer):
+    position: int
+    stream_id: UUID
+    stream_type: str
+    version: int
+    type: str
+    at: datetime
+    actor: str | None
+    command_id: UUID | None
+    correlation_id: str | None
+    causation_id: str | None
+    data: dict[str, Any]
+
+
+class HeadAnswer(Answer):
+    position: int
+    at: datetime | None
+
+
+@router.on("GET", "/v1/ledger/events", policy=LEDGER_READER, returns=Page[FactAnswer])
+async def ledger_events(
+    call: CurrentCall,
+    after: Annotated[int, Query(ge=0, le=POSITION_MAX)] = 0,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """What was recorded after a position, in order and without gaps."""
+    resumed = from_cursor(cursor, int)
+    stored = await call.app.ledger_page(after=resumed[0] if resumed else after, limit=limit)
+    following = to_cursor(stored[-1].position) if len(stored) == limit else None
+    return _json(to_json({"items": [fact._asdict() for fact in stored], "next_cursor": following}))
+
+
+@router.on("GET", "/v1/ledger/head", policy=ANYONE, returns=HeadAnswer)
+async def ledger_head(call: CurrentCall) -> Response:
+    position, at = await call.app.ledger_head()
+    return _json(to_json({"position": position, "at": at}))
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

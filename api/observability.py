@@ -1,0 +1,107 @@
+"""Logs, metrics, traces and error reports. Everything but the logs is off, or costs next to nothing, until asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import sentry_sdk
+import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SLOW_SECONDS = 1.0
+
+REQUESTS = Counter("counterfoil_requests", "Requests by route and status", ["method", "route", "status"])
+SECONDS = Histogram(
+    "counterfoil_request_seconds",
+    "Time to answer",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+HEAD = Gauge("counterfoil_ledger_position", "Last position of the ledger")
+VIEWS = Gauge("counterfoil_views_position", "Last position that all views reflect")
+LAG = Gauge("counterfoil_projection_lag_facts", "Facts a view is behind", ["projection"])
+LAG_SECONDS = Gauge("counterfoil_projection_lag_seconds", "Age of the oldest fact a view lacks", ["projection"])
+DEAD_LETTERS = Gauge("counterfoil_dead_letters", "Streams set aside by a view", ["projection"])
+BATCHES = Gauge("counterfoil_commit_batches", "Transactions committed by this process")
+COMMANDS = Gauge("counterfoil_commit_requests", "Appends committed by this process")
+
+log = structlog.get_logger()
+
+
+def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
+    renderer: Any = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    if sentry_dsn is not None:
+        sentry_sdk.init(dsn=sentry_dsn, send_default_pii=False)
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        provider = TracerProvider(resource=Resource.create({"service.name": service}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+
+
+def _span(scope: Scope) -> AbstractContextManager[Any]:
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return nullcontext()
+    return trace.get_tracer("counterfoil").start_as_current_span(f"{scope['method']} {scope['path']}")
+
+
+class Observed:
+    """Counts, times and traces requests (pure ASGI: it must cost next to nothing)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            with _span(scope):
+                await self._app(scope, receive, watch)
+        finally:
+            self._count(scope, status, time.perf_counter() - started)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        key = (scope["method"], route, status)
+        children = self._children.get(key)
+        if children is None:
+            children = (REQUESTS.labels(scope["method"], route, status), SECONDS.labels(scope["method"], route))
+            self._children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+        if seconds > SLOW_SECONDS:
+            log.warning("slow_request", method=scope["method"], route=route, status=status, seconds=round(seconds, 3))
+
+

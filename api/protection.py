@@ -1,0 +1,87 @@
+"""What every answer carries and every request must keep to: security headers and a bound on bodies."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+"""Enough for the largest seat map that one request may release."""
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+}
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline'"
+    " https://cdn.jsdelivr.net; img-src https://fastapi.tiangolo.com data:; connect-src 'self'; frame-ancestors 'none'"
+)
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+
+class BodyTooLargeError(Exception):
+    """More bytes came than the request may have."""
+
+
+class Protected:
+    """Pure ASGI: it runs for every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *RAW_HEADERS]
+                if scope["path"] == "/docs":
+                    MutableHeaders(raw=message["headers"])["content-security-policy"] = DOCS_POLICY
+            await send(message)
+
+        if _declared_length(scope) > BODY_BYTES_MAX:
+            await _too_large()(scope, receive, guarded)
+            return
+        await self._bounded(scope, receive, guarded)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A body that declares no length is counted as it comes."""
+        taken = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > BODY_BYTES_MAX:
+                raise BodyTooLargeError
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except BodyTooLargeError:
+            if not started:
+                await _too_large()(scope, receive, send)
+
+
+def _too_large() -> ASGIApp:
+    return problem(413, "too-large", f"a request has at most {BODY_BYTES_MAX} bytes", headers={"Connection": "close"})
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0

@@ -1,0 +1,134 @@
+"""Routes that declare who may call them and what they can answer, and handle repeats and errors in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from api.call import Call, open_call
+from api.errors import TITLES, problem_of
+from api.idempotency import HEADER, answer_once, key_text
+from api.policy import Policy
+from commands.kernel import Key
+
+MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+Handler = Callable[[HttpRequest], Awaitable[Response]]
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, str]] | None = None
+
+
+class ContractRoute(APIRoute):
+    """Authenticates, applies the policy, then lets FastAPI read and validate the request."""
+
+    policy: Policy
+
+    def get_route_handler(self) -> Handler:
+        inner = super().get_route_handler()
+        mutating = bool(MUTATING & (self.methods or set()))
+
+        async def handle(request: HttpRequest) -> Response:
+            try:
+                call = await open_call(request, self.policy)
+                if mutating and HEADER in request.headers:
+                    return await self._answer_once(call, request, inner)
+                return await inner(request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - every error is answered with a problem document
+                return problem_of(error)
+
+        return handle
+
+    async def _answer_once(self, call: Call, request: HttpRequest, inner: Handler) -> Response:
+        text = key_text(request)
+        assert text is not None
+        app = call.app
+        body = await request.body()
+        query = request.url.query.encode()
+        key = Key(
+            app.sealer.key_id(call.caller, text),
+            app.sealer.fingerprint(request.method.encode(), request.url.path.encode(), query, body),
+        )
+        call.key = key
+        return await answer_once(
+            request, key, caller=call.caller, store=app.store, in_flight=app.in_flight, respond=lambda: inner(request)
+        )
+
+
+class ContractRouter(APIRouter):
+    """``router.on("POST", "/v1/orders", policy=SIGNED_IN, answers=(402, 409))``."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(route_class=ContractRoute, tags=[tag])
+
+    def on(
+        self,
+        method: str,
+        path: str,
+        *,
+        policy: Policy,
+        returns: Any = None,
+        status: int = 200,
+        answers: Sequence[int] = (),
+        media: dict[int, str] | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a handler. ``answers`` are the statuses of this route's own refusals; the general ones are added."""
+        statuses = {422, 429, 500, 503, *answers}
+        if not policy.anyone:
+            statuses |= {401}
+        if policy.roles:
+            statuses |= {403}
+        if method in MUTATING:
+            statuses |= {409, 413}
+        if "{" in path:
+            statuses |= {404}
+
+        def register(handler: Callable[..., Any]) -> Callable[..., Any]:
+            self.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                status_code=status,
+                response_model=returns,
+                responses={code: _problem(code) for code in sorted(statuses)} | _media(status, media),
+                operation_id=handler.__name__,
+                openapi_extra={"x-policy": policy.name} | _security(policy),
+            )
+            route = self.routes[-1]
+            assert isinstance(route, ContractRoute)
+            route.policy = policy
+            return handler
+
+        return register
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": TITLES[status], "content": {"application/problem+json": {"schema": schema}}}
+
+
+def _media(status: int, media: dict[int, str] | None) -> dict[int | str, dict[str, Any]]:
+    if media is None:
+        return {}
+    return {status: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}} for status, kind in media.items()}
+
+
+def _security(policy: Policy) -> dict[str, Any]:
+    return {} if policy.anyone else {"security": [{"bearer": []}]}

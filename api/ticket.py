@@ -1,0 +1,281 @@
+"""Tickets: what holders have and do, and the gate."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from io import BytesIO
+from typing import Annotated, Any
+from uuid import UUID
+
+import segno
+from fastapi import Response
+from pydantic import Field
+
+from api.call import AsOf, Call, CurrentCall
+from api.policy import ORGANIZER, SIGNED_IN
+from api.routing import ContractRouter
+from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
+from commands.account import account_of
+from commands.ticket import (
+    AcceptTransfer,
+    CheckIn,
+    ClaimTicket,
+    DeclineTransfer,
+    RevokeTicket,
+    TransferTicket,
+    own_ticket,
+)
+from domain.event import Event
+from domain.kernel import InvalidError, NotFoundError
+from domain.seat import Seat
+from domain.ticket import ADMITTING, CancelledError, NotPaidError, Ticket, TicketStatus
+from projections import ticket as tickets
+
+router = ContractRouter("tickets")
+
+QR_SCALE = 8
+QR_ERROR_CORRECTION = "m"
+"""15 % of a picture may be lost to glare and creases."""
+
+
+class ClaimRequest(Body):
+    attendee_name: Text
+
+
+class TransferRequest(Body):
+    to: Email
+    needs_acceptance: Annotated[bool, Field(strict=True)] = False
+    """Offer the ticket; it changes hands when the other accepts."""
+
+
+class RevokeRequest(Body):
+    reason: Text
+
+
+class CheckInRequest(Body):
+    code: Annotated[str, Field(max_length=500)]
+    gate: Text
+    event_id: UUID | None = None
+    """The event this gate admits to: a ticket for another one is refused as such."""
+
+
+class TicketAnswer(Answer):
+    ticket_id: UUID
+    event_id: UUID
+    tier_id: UUID
+    order_id: UUID | None
+    serial: int | None
+    seat: Seat | None
+    price: int
+    status: TicketStatus
+    holder_id: UUID | None
+    held_until: datetime | None
+    attendee_name: str | None
+    offered_to: UUID | None
+    checked_in_at: datetime | None
+    gate: str | None
+    cancel_reason: str | None
+    version: int
+
+
+class TicketFact(Answer):
+    position: int
+    type: str
+    version: int
+    at: datetime
+    actor: str
+    data: dict[str, Any]
+
+
+class CodeAnswer(Answer):
+    code: str
+
+
+class CheckInAnswer(Answer):
+    ticket_id: UUID
+    event_id: UUID
+    status: TicketStatus
+    checked_in_at: datetime
+    gate: str
+
+
+def ticket_json(ticket: Ticket) -> bytes:
+    return to_json(document(ticket, ticket.status))
+
+
+def checked_in_json(ticket: Ticket) -> bytes:
+    return to_json(
+        {
+            "ticket_id": ticket.id,
+            "event_id": ticket.event_id,
+            "status": ticket.status,
+            "checked_in_at": ticket.checked_in_at,
+            "gate": ticket.gate,
+        }
+    )
+
+
+def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
+    seat = ticket.seat
+    return {
+        "ticket_id": ticket.id,
+        "event_id": ticket.event_id,
+        "tier_id": ticket.tier_id,
+        "order_id": ticket.order_id,
+        "serial": ticket.serial,
+        "seat": {"section": seat.section, "row": seat.row, "number": seat.number} if seat is not None else None,
+        "price": ticket.price,
+        "status": status,
+        "holder_id": ticket.holder_id,
+        "held_until": ticket.held_until,
+        "attendee_name": ticket.attendee_name,
+        "offered_to": ticket.offered_to,
+        "checked_in_at": ticket.checked_in_at,
+        "gate": ticket.gate,
+        "cancel_reason": ticket.cancel_reason,
+        "version": ticket.version,
+    }
+
+
+@router.on("GET", "/v1/tickets", policy=SIGNED_IN, returns=Page[TicketAnswer])
+async def list_tickets(
+    call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
+    """The tickets that the caller holds (or held as of then), in the order in which they came."""
+    after = from_cursor(cursor, int)
+    rows = await tickets.held_by(
+        call.app.views, call.user_id, after=after[0] if after else 0, limit=limit + 1, as_of=as_of
+    )
+    found = await call.fold_all(Ticket, [row.ticket_id for row in rows[:limit]], as_of)
+    mine = [ticket for ticket in found if ticket.holder_id == call.user_id]
+    event_ids = list({ticket.known_event_id for ticket in mine})
+    events = {event.id: event for event in await call.fold_all(Event, event_ids, as_of)}
+    items = [document(ticket, ticket.status_during(events[ticket.known_event_id])) for ticket in mine]
+    following = to_cursor(rows[limit - 1].position) if len(rows) > limit else None
+    return _json(to_json({"items": items, "next_cursor": following}))
+
+
+@router.on("GET", "/v1/tickets/{ticket_id}", policy=SIGNED_IN, returns=TicketAnswer)
+async def get_ticket(ticket_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+    ticket, event = await _seen_by_caller(ticket_id, call, as_of)
+    return _json(to_json(document(ticket, ticket.status_during(event))))
+
+
+@router.on("GET", "/v1/tickets/{ticket_id}/history", policy=SIGNED_IN, returns=Page[TicketFact])
+async def ticket_history(
+    ticket_id: UUID, call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
+    """Everything that happened to the ticket, oldest first: its custody from the first hold to the entry."""
+    await _seen_by_caller(ticket_id, call, None)
+    after = from_cursor(cursor, int)
+    stored = await call.app.history(ticket_id, after=after[0] if after else 0, limit=limit + 1)
+    items = [
+        {
+            "position": fact.position,
+            "type": fact.type,
+            "version": fact.version,
+            "at": fact.at,
+            "actor": fact.actor,
+            "data": fact.data,
+        }
+        for fact in stored[:limit]
+    ]
+    following = to_cursor(stored[limit - 1].version) if len(stored) > limit else None
+    return _json(to_json({"items": items, "next_cursor": following}))
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/claim", policy=SIGNED_IN, returns=TicketAnswer)
+async def claim_ticket(ticket_id: UUID, body: ClaimRequest, call: CurrentCall) -> Response:
+    command = ClaimTicket(ticket_id=ticket_id, holder_id=call.user_id, attendee_name=body.attendee_name)
+    return await call.send(command, answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/transfer", policy=SIGNED_IN, returns=TicketAnswer)
+async def transfer_ticket(ticket_id: UUID, body: TransferRequest, call: CurrentCall) -> Response:
+    await own_ticket(ticket_id, call.user_id, ledger=call.ledger("TransferTicket"))
+    try:
+        to = await account_of(body.to, ledger=call.ledger("TransferTicket"))
+    except NotFoundError as error:
+        raise InvalidError(error.detail, pointer="/to") from error
+    command = TransferTicket(
+        ticket_id=ticket_id, holder_id=call.user_id, to=to.id, needs_acceptance=body.needs_acceptance
+    )
+    return await call.send(command, answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/transfer/accept", policy=SIGNED_IN, returns=TicketAnswer)
+async def accept_transfer(ticket_id: UUID, call: CurrentCall) -> Response:
+    return await call.send(AcceptTransfer(ticket_id=ticket_id, by=call.user_id), answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/transfer/decline", policy=SIGNED_IN, returns=TicketAnswer)
+async def decline_transfer(ticket_id: UUID, call: CurrentCall) -> Response:
+    """By the one it was offered to, or by the holder who takes the offer back."""
+    return await call.send(DeclineTransfer(ticket_id=ticket_id, by=call.user_id), answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/revoke", policy=ORGANIZER, returns=TicketAnswer)
+async def revoke_ticket(ticket_id: UUID, body: RevokeRequest, call: CurrentCall) -> Response:
+    command = RevokeTicket(ticket_id=ticket_id, organizer_id=call.user_id, reason=body.reason)
+    return await call.send(command, answer=ticket_json)
+
+
+@router.on("GET", "/v1/tickets/{ticket_id}/code", policy=SIGNED_IN, returns=CodeAnswer, answers=(409,))
+async def ticket_code(ticket_id: UUID, call: CurrentCall) -> Response:
+    return _secret(_json(to_json({"code": await _code(ticket_id, call)})))
+
+
+@router.on(
+    "GET", "/v1/tickets/{ticket_id}/code.png", policy=SIGNED_IN, answers=(409,), media={200: "image/png"}
+)
+async def ticket_code_png(ticket_id: UUID, call: CurrentCall) -> Response:
+    return _secret(Response(_picture(await _code(ticket_id, call), "png"), media_type="image/png"))
+
+
+@router.on(
+    "GET", "/v1/tickets/{ticket_id}/code.svg", policy=SIGNED_IN, answers=(409,), media={200: "image/svg+xml"}
+)
+async def ticket_code_svg(ticket_id: UUID, call: CurrentCall) -> Response:
+    return _secret(Response(_picture(await _code(ticket_id, call), "svg"), media_type="image/svg+xml"))
+
+
+@router.on("POST", "/v1/check-ins", policy=SIGNED_IN, returns=CheckInAnswer, answers=(403, 404))
+async def check_in(body: CheckInRequest, call: CurrentCall) -> Response:
+    command = CheckIn(code=body.code, gate=body.gate, by=call.user_id, event_id=body.event_id)
+    return await call.send(command, answer=checked_in_json)
+
+
+async def _seen_by_caller(ticket_id: UUID, call: Call, as_of: int | None) -> tuple[Ticket, Event]:
+    """Raises NotFoundError unless the caller holds it (or held it then), was offered it, sells it or oversees."""
+    ticket = await call.fold(Ticket, ticket_id, as_of)
+    event = (await call.fold_all(Event, (ticket.known_event_id,), as_of))[0]
+    mine = call.user_id in (ticket.holder_id, ticket.offered_to, event.organizer_id)
+    if not mine and not call.oversees:
+        raise NotFoundError
+    return ticket, event
+
+
+async def _code(ticket_id: UUID, call: Call) -> str:
+    """Raises NotPaidError and CancelledError for a ticket that would not be admitted anyway."""
+    ticket, event = await own_ticket(ticket_id, call.user_id, ledger=call.ledger("ReadCode"))
+    status = ticket.status_during(event)
+    if status is TicketStatus.HELD:
+        raise NotPaidError
+    if status not in ADMITTING and status is not TicketStatus.CHECKED_IN:
+        raise CancelledError(f"the ticket is {status}")
+    return call.app.codes.sign(ticket.id, ticket.custody)
+
+
+def _picture(code: str, kind: str) -> bytes:
+    out = BytesIO()
+    segno.make(code, error=QR_ERROR_CORRECTION, micro=False).save(out, kind=kind, scale=QR_SCALE, border=4)
+    return out.getvalue()
+
+
+def _secret(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

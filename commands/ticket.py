@@ -1,0 +1,141 @@
+"""What holders, organisers and the gate do with tickets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from commands.kernel import Clock, Command, Ledger
+from domain.event import Event
+from domain.kernel import ForbiddenError, NotFoundError
+from domain.ticket import CancelledError, Ticket, TicketStatus, WrongEventError
+
+
+class CodeContent(NamedTuple):
+    """What a ticket's code says, once its signature has been checked."""
+
+    ticket_id: UUID
+    custody: int
+
+
+class TicketCodes(Protocol):
+    def sign(self, ticket_id: UUID, custody: int) -> str: ...
+
+    def verify(self, code: str) -> CodeContent:
+        """Raises BadCodeError for anything that we did not sign."""
+
+
+class ClaimTicket(Command):
+    ticket_id: UUID
+    holder_id: UUID
+    attendee_name: str
+
+
+class TransferTicket(Command):
+    ticket_id: UUID
+    holder_id: UUID
+    to: UUID
+    needs_acceptance: bool = False
+
+
+class AcceptTransfer(Command):
+    ticket_id: UUID
+    by: UUID
+
+
+class DeclineTransfer(Command):
+    ticket_id: UUID
+    by: UUID
+
+
+class RevokeTicket(Command):
+    ticket_id: UUID
+    organizer_id: UUID
+    reason: str
+
+
+class CheckIn(Command):
+    code: str
+    gate: str
+    by: UUID
+    event_id: UUID | None = None
+    """The event this gate admits to, when the scanner knows it."""
+
+
+async def claim_ticket(command: ClaimTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket, event = await own_ticket(command.ticket_id, command.holder_id, ledger=ledger)
+    _refuse_when_void(ticket, event)
+    ticket.claim(attendee_name=command.attendee_name, at=clock())
+    return await ledger.append(ticket, rests_on=(event,))
+
+
+async def transfer_ticket(command: TransferTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket, event = await own_ticket(command.ticket_id, command.holder_id, ledger=ledger)
+    _refuse_when_void(ticket, event)
+    if command.needs_acceptance:
+        ticket.offer(to=command.to, at=clock())
+    else:
+        ticket.transfer(to=command.to, at=clock())
+    return await ledger.append(ticket, rests_on=(event,))
+
+
+async def accept_transfer(command: AcceptTransfer, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket, event = await _offered(command.ticket_id, command.by, ledger=ledger)
+    _refuse_when_void(ticket, event)
+    ticket.accept(by=command.by, at=clock())
+    return await ledger.append(ticket, rests_on=(event,))
+
+
+async def decline_transfer(command: DeclineTransfer, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket, _ = await _offered(command.ticket_id, command.by, ledger=ledger)
+    ticket.decline(by=command.by, at=clock())
+    return await ledger.append(ticket)
+
+
+async def revoke_ticket(command: RevokeTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket = await ledger.load(Ticket, command.ticket_id)
+    if ticket.event_id is None:
+        raise NotFoundError
+    event = await ledger.peek(Event, ticket.event_id)
+    if event.organizer_id != command.organizer_id:
+        raise NotFoundError
+    ticket.cancel(reason=command.reason, at=clock())
+    return await ledger.append(ticket)
+
+
+async def check_in(command: CheckIn, *, ledger: Ledger, codes: TicketCodes, clock: Clock) -> Ticket:
+    """Admit the bearer of a code, once.
+
+    Raises BadCodeError, ForbiddenError for people who do not work at this event, and `Ticket.check_in`'s refusals.
+    """
+    content = codes.verify(command.code)
+    ticket = await ledger.load(Ticket, content.ticket_id)
+    event = await ledger.peek(Event, ticket.known_event_id)
+    if command.by != event.organizer_id and command.by not in event.gate_staff:
+        raise ForbiddenError("only the event's organiser and its gate staff may admit people")
+    if command.event_id is not None and command.event_id != event.id:
+        raise WrongEventError(event_id=event.id)
+    ticket.check_in(event=event, custody=content.custody, gate=command.gate, at=clock())
+    return await ledger.append(ticket, rests_on=(event,))
+
+
+async def own_ticket(ticket_id: UUID, holder_id: UUID, *, ledger: Ledger) -> tuple[Ticket, Event]:
+    """Raises NotFoundError when there is no such ticket or it is somebody else's."""
+    ticket = await ledger.load(Ticket, ticket_id)
+    if ticket.holder_id != holder_id or ticket.event_id is None:
+        raise NotFoundError
+    return ticket, await ledger.peek(Event, ticket.event_id)
+
+
+async def _offered(ticket_id: UUID, by: UUID, *, ledger: Ledger) -> tuple[Ticket, Event]:
+    ticket = await ledger.load(Ticket, ticket_id)
+    if ticket.event_id is None or by not in (ticket.offered_to, ticket.holder_id):
+        raise NotFoundError
+    return ticket, await ledger.peek(Event, ticket.event_id)
+
+
+def _refuse_when_void(ticket: Ticket, event: Event) -> None:
+    """What the event's own end or cancellation has made of the ticket."""
+    status = ticket.status_during(event)
+    if status in (TicketStatus.CANCELLED, TicketStatus.EXPIRED):
+        raise CancelledError("the event is over" if status is TicketStatus.EXPIRED else "the event was cancelled")
