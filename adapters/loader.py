@@ -29,8 +29,7 @@ A = TypeVar("A", bound=Aggregate)
 log = structlog.get_logger()
 
 READ = (
-    "select stream_id, topic, payload from ledger.events"
-    " where stream_id = any(%b::uuid[]) order by stream_id, version"
+    "select stream_id, topic, payload from ledger.events where stream_id = any(%b::uuid[]) order by stream_id, version"
 )
 READ_AS_OF = (
     "select stream_id, topic, payload from ledger.events"

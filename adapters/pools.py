@@ -201,7 +201,8 @@ class SeatPool:
         for seat in seats:
             self._take(seat.key)
         return [
-            Pick(seat, ticket_id(self._event_id, self._tier_id, seat), self._versions.get(seat.key, 0)) for seat in seats
+            Pick(seat, ticket_id(self._event_id, self._tier_id, seat), self._versions.get(seat.key, 0))
+            for seat in seats
         ]
 
     def put_back(self, picks: Sequence[Pick]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Literal
 
@@ -35,9 +36,7 @@ def conninfo(url: str, role: Role, *, planner: bool = False, application: str = 
 
 
 async def connect(url: str, role: Role, *, planner: bool = False) -> AsyncConnection:
-    return await AsyncConnection.connect(
-        conninfo(url, role, planner=planner), autocommit=True, prepare_threshold=0
-    )
+    return await AsyncConnection.connect(conninfo(url, role, planner=planner), autocommit=True, prepare_threshold=0)
 
 
 def refuse_unless_durable(connection: Connection) -> None:
@@ -76,9 +75,9 @@ def _run_migrations(connection: Connection) -> list[str]:
         " (name text primary key, ran_at timestamptz not null default now())"
     )
     done = {row[0] for row in connection.execute("select name from public.counterfoil_migrations")}
-    scripts = sorted(p for p in (files("adapters") / "migrations").iterdir() if p.name.endswith(".sql"))
+    scripts = [path for path in (files("adapters") / "migrations").iterdir() if path.name.endswith(".sql")]
     ran = []
-    for script in scripts:
+    for script in sorted(scripts, key=lambda script: script.name):
         if script.name in done:
             continue
         with connection.transaction():
@@ -92,14 +91,10 @@ def _ensure_roles(connection: Connection) -> None:
     """Roles belong to the whole server, so another database's migration may be making them at this moment."""
     for role in ("counterfoil_app", "counterfoil_projector"):
         if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
-            try:
+            with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
                 connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
-            except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-                pass
         if not connection.execute("select pg_has_role(%s, 'member')", (role,)).fetchone():
             connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
     connection.execute(
-        sql.SQL("grant create on database {} to counterfoil_projector").format(
-            sql.Identifier(connection.info.dbname)
-        )
+        sql.SQL("grant create on database {} to counterfoil_projector").format(sql.Identifier(connection.info.dbname))
     )

@@ -38,14 +38,15 @@ class LedgerReader:
     async def history(self, stream_id: UUID, *, after: int, limit: int) -> list[StoredFact]:
         """One stream's facts after a version, in order."""
         return await self._facts(
-            "where stream_id = %s and version > %s order by version limit %s", stream_id, after, min(limit, PAGE_FACTS_MAX)
+            "where stream_id = %s and version > %s order by version limit %s",
+            stream_id,
+            after,
+            min(limit, PAGE_FACTS_MAX),
         )
 
     async def head(self) -> tuple[int, datetime | None]:
         async with self._pool.connection() as conn:
-            cursor = await conn.execute(
-                "select position, case when position > 0 then recorded_at end from ledger.head"
-            )
+            cursor = await conn.execute("select position, case when position > 0 then recorded_at end from ledger.head")
             row = await cursor.fetchone()
         return (row[0], row[1]) if row is not None else (0, None)
 

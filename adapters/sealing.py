@@ -45,7 +45,7 @@ class Sealer:
         """Raises SealBrokenError."""
         try:
             return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context)
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # the latter when it is too short to hold a nonce
             raise SealBrokenError("this was sealed with another secret") from error
 
     def fingerprint(self, *parts: bytes) -> bytes:

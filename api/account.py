@@ -79,9 +79,7 @@ async def register(body: RegisterRequest, call: CurrentCall) -> Response:
 @router.on("POST", "/v1/auth/login", policy=ANYONE, returns=TokensAnswer, answers=(401,))
 async def login(body: LoginRequest, call: CurrentCall) -> Response:
     app = call.app
-    account_id = await authenticate(
-        body.email, body.password, ledger=call.ledger("LogIn"), passwords=app.passwords
-    )
+    account_id = await authenticate(body.email, body.password, ledger=call.ledger("LogIn"), passwords=app.passwords)
     return _tokens(await app.tokens.issue(account_id))
 
 
@@ -132,5 +130,3 @@ def _tokens(pair: TokenPair) -> Response:
 
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
-
-

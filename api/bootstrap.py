@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from adapters.projector import Projector
+from adapters.rebuild import RebuildReport, rebuild
+from adapters.views import PostgresViews
+from projections.registry import ALL
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
+from adapters.follower import Followed
+from adapters.housekeeping import tidy
 from adapters.inventory import PooledInventory, Taken
+from adapters.leader import TIMEKEEPER, leadership
 from adapters.ledger import PostgresLedger
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import ViewPositions
-from adapters.postgres import conninfo, migrate
+from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.reader import LedgerReader, StoredFact
 from adapters.sealing import Sealer
 from adapters.tokens import JwtTokens
-from adapters.views import PostgresViews
 from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
@@ -73,7 +81,6 @@ class Application:
 
     def _handlers(self) -> dict[type[Command], Handler]:
         clock = self.clock
-        paid = {"providers": self.providers, "clock": clock}
         return {
             account.Register: partial(account.register, passwords=self.passwords, clock=clock),
             account.SetRoles: partial(account.set_roles, clock=clock),
@@ -88,10 +95,10 @@ class Application:
             event.StaffGates: partial(event.staff_gates, clock=clock),
             event.KeepTime: partial(event.keep_time, clock=clock),
             order.PlaceOrder: partial(order.place_order, inventory=self.inventory, clock=clock),
-            order.PayOrder: partial(order.pay_order, **paid),
+            order.PayOrder: partial(order.pay_order, providers=self.providers, clock=clock),
             order.CancelOrder: partial(order.cancel_order, clock=clock),
             order.ExpireOrder: partial(order.expire_order, clock=clock),
-            order.RefundOrder: partial(order.refund_order, **paid),
+            order.RefundOrder: partial(order.refund_order, providers=self.providers, clock=clock),
             ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
             ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
             ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
@@ -120,18 +127,29 @@ class Application:
         metadata: Metadata = new_metadata(actor, type(command).__name__, causation_id=causation_id)
         return await decide(self.handlers[type(command)], command, CommandLedger(self.store, metadata))
 
-    async def make_admin(self, email: str, password: str) -> bool:
+    def system_ledger(self, command: str) -> CommandLedger:
+        """The ledger as the operator sees it."""
+        return CommandLedger(self.store, new_metadata("system:operator", command))
+
+    async def make_admin(self, email: str, password: str, *, replace_password: bool = False) -> bool:
         """Register an admin unless the address is taken; whether it was made."""
+        roles = frozenset({Role.ATTENDEE, Role.ADMIN})
         try:
-            command = account.Register(email=email, password=password, name="Admin", roles=frozenset(Role))
+            command = account.Register(email=email, password=password, name="Admin", roles=roles)
             await self.execute(command, actor="system:bootstrap")
         except EmailTakenError:
+            if replace_password:
+                known = await account.account_of(email, ledger=self.system_ledger("MakeAdmin"))
+                await self.passwords.keep(known.id, password)
             return False
         return True
 
     async def _ensure_admin(self) -> None:
         if self.settings.admin_email is not None and self.settings.admin_password is not None:
             await self.make_admin(self.settings.admin_email, self.settings.admin_password)
+
+    async def tidy(self) -> int:
+        return await tidy(self._pool)
 
     # -- Reads --------------------------------------------------------------------------
 
@@ -187,3 +205,33 @@ def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:
     return url, settings.secret or keep_secret(settings.data_dir), server
 
 
+def timekeeper_leadership(app: Application) -> AbstractAsyncContextManager[None]:
+    """Wait to be the one timekeeper, and be it until the end of the block."""
+    return leadership(app.database_url, TIMEKEEPER)
+
+
+def run_projectors(url: str, stop: threading.Event) -> None:
+    """Keep all views up to date until told to stop."""
+    Projector(url, ALL).run(stop)
+
+
+def rebuild_views(url: str, names: Sequence[str], show: Callable[[str, int, int], None]) -> list[RebuildReport]:
+    """Build views anew beside those in use. Raises LookupError for a name that no view has."""
+    known = {projection.name: projection for projection in ALL}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise LookupError(f"there is no view {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return rebuild(url, [known[name] for name in names] or list(ALL), progress=show)
+
+
+__all__ = [
+    "Application",
+    "DatabaseUnfitError",
+    "Followed",
+    "RebuildReport",
+    "StoredFact",
+    "prepare",
+    "rebuild_views",
+    "run_projectors",
+    "timekeeper_leadership",
+]

@@ -163,10 +163,10 @@ async def as_of_position(
     try:
         instant = _instant.validate_python(as_of)
     except ValidationError as error:
-        raise InvalidError("neither a position nor an RFC 3339 instant with an offset", pointer="/query/as_of") from error
+        raise InvalidError(
+            "neither a position nor an RFC 3339 instant with an offset", pointer="/query/as_of"
+        ) from error
     return await call.app.position_at(instant)
 
 
 AsOf = Annotated[int | None, Depends(as_of_position)]
-
-

@@ -235,7 +235,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200 or self._answer is None:  # noqa: PLR2004 - 1xx announces an answer, it is none
+        if status < 200 or self._answer is None:
             return
         if not self._parser.should_keep_alive():
             self.close()

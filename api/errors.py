@@ -97,7 +97,7 @@ def problem(
     return Response(content, status, dict(headers or {}), media_type="application/problem+json")
 
 
-def problem_of(error: Exception) -> Response:
+def problem_of(error: Exception) -> Response:  # noqa: PLR0911 - one line for each kind
     """The answer to an error. Never raises."""
     match error:
         case InvalidError():

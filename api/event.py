@@ -13,7 +13,20 @@ from pydantic import AfterValidator, Field, model_validator
 from api.call import AsOf, CurrentCall
 from api.policy import ANYONE, ORGANIZER
 from api.routing import ContractRouter
-from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Instant, Limit, LongText, Page, Text, from_cursor, to_cursor, to_json
+from api.types import (
+    PAGE_DEFAULT,
+    Answer,
+    Body,
+    Cursor,
+    Instant,
+    Limit,
+    LongText,
+    Page,
+    Text,
+    from_cursor,
+    to_cursor,
+    to_json,
+)
 from commands.event import (
     AddTier,
     ArchiveEvent,
@@ -382,9 +395,7 @@ async def add_tier(event_id: UUID, body: TierRequest, call: CurrentCall) -> Resp
 
 @router.on("POST", "/v1/events/{event_id}/tiers/{tier_id}/releases", policy=ORGANIZER, returns=EventAnswer, status=201)
 async def release_tickets(event_id: UUID, tier_id: UUID, body: ReleaseRequest, call: CurrentCall) -> Response:
-    command = ReleaseTickets(
-        event_id=event_id, organizer_id=call.user_id, tier_id=tier_id, release=body.new_release()
-    )
+    command = ReleaseTickets(event_id=event_id, organizer_id=call.user_id, tier_id=tier_id, release=body.new_release())
     return await call.send(command, answer=event_json, status=201)
 
 
@@ -412,7 +423,10 @@ async def seats(
     after = from_cursor(cursor, int)
     start = after[0] if after else 0
     page = [
-        (tier.tier_id, seat) for tier in event.tiers.values() for release in tier.releases for seat in release.seats or ()
+        (tier.tier_id, seat)
+        for tier in event.tiers.values()
+        for release in tier.releases
+        for seat in release.seats or ()
     ][start : start + limit + 1]
     found = await call.fold_all(Ticket, [ticket_id(event.id, tier_id, seat) for tier_id, seat in page[:limit]], as_of)
     items = [
@@ -435,5 +449,3 @@ async def _public_event(call: CurrentCall, event_id: UUID, as_of: int | None) ->
 
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
-
-

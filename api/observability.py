@@ -103,5 +103,3 @@ class Observed:
         children[1].observe(seconds)
         if seconds > SLOW_SECONDS:
             log.warning("slow_request", method=scope["method"], route=route, status=status, seconds=round(seconds, 3))
-
-

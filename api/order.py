@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -111,7 +112,7 @@ def refunded_json(order: Order) -> bytes:
     return to_json(document(order, order.status, states))
 
 
-def document(order: Order, status: str, ticket_status: dict[UUID, str]) -> dict[str, object]:
+def document(order: Order, status: str, ticket_status: Mapping[UUID, str]) -> dict[str, object]:
     return {
         "order_id": order.id,
         "event_id": order.event_id,
@@ -192,7 +193,9 @@ async def list_orders(
     return _json(to_json({"items": items, "next_cursor": following}))
 
 
-@router.on("POST", "/v1/orders/{order_id}/payments", policy=SIGNED_IN, returns=PaymentAnswer, status=201, answers=(402,))
+@router.on(
+    "POST", "/v1/orders/{order_id}/payments", policy=SIGNED_IN, returns=PaymentAnswer, status=201, answers=(402,)
+)
 async def pay_order(order_id: UUID, body: PaymentRequest, call: CurrentCall) -> Response:
     command = PayOrder(order_id=order_id, buyer_id=call.user_id, provider=body.provider, token=body.token)
     return await call.send(command, answer=payment_json, status=201)
@@ -206,9 +209,7 @@ async def cancel_order(order_id: UUID, call: CurrentCall) -> Response:
 @router.on("POST", "/v1/orders/{order_id}/refunds", policy=ORGANIZER, returns=OrderAnswer, status=201)
 async def refund_order(order_id: UUID, body: RefundRequest, call: CurrentCall) -> Response:
     """Give back what all of the order's tickets, or these, cost. They no longer admit."""
-    command = RefundOrder(
-        order_id=order_id, organizer_id=call.user_id, ticket_ids=body.ticket_ids, reason=body.reason
-    )
+    command = RefundOrder(order_id=order_id, organizer_id=call.user_id, ticket_ids=body.ticket_ids, reason=body.reason)
     return await call.send(command, answer=refunded_json, status=201)
 
 

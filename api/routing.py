@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -20,7 +20,7 @@ from commands.kernel import Key
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
-Handler = Callable[[HttpRequest], Awaitable[Response]]
+Handler = Callable[[HttpRequest], Coroutine[Any, Any, Response]]
 
 
 class ProblemDetails(BaseModel):
@@ -107,7 +107,7 @@ class ContractRouter(APIRouter):
                 methods=[method],
                 status_code=status,
                 response_model=returns,
-                responses={code: _problem(code) for code in sorted(statuses)} | _media(status, media),
+                responses=_responses(statuses, media),
                 operation_id=handler.__name__,
                 openapi_extra={"x-policy": policy.name} | _security(policy),
             )
@@ -124,10 +124,11 @@ def _problem(status: int) -> dict[str, Any]:
     return {"description": TITLES[status], "content": {"application/problem+json": {"schema": schema}}}
 
 
-def _media(status: int, media: dict[int, str] | None) -> dict[int | str, dict[str, Any]]:
-    if media is None:
-        return {}
-    return {status: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}} for status, kind in media.items()}
+def _responses(statuses: set[int], media: dict[int, str] | None) -> dict[int | str, dict[str, Any]]:
+    responses: dict[int | str, dict[str, Any]] = {status: _problem(status) for status in sorted(statuses)}
+    for status, kind in (media or {}).items():
+        responses[status] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    return responses
 
 
 def _security(policy: Policy) -> dict[str, Any]:

@@ -138,9 +138,7 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
 
 
 @router.on("GET", "/v1/tickets", policy=SIGNED_IN, returns=Page[TicketAnswer])
-async def list_tickets(
-    call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
-) -> Response:
+async def list_tickets(call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
     """The tickets that the caller holds (or held as of then), in the order in which they came."""
     after = from_cursor(cursor, int)
     rows = await tickets.held_by(
@@ -225,16 +223,12 @@ async def ticket_code(ticket_id: UUID, call: CurrentCall) -> Response:
     return _secret(_json(to_json({"code": await _code(ticket_id, call)})))
 
 
-@router.on(
-    "GET", "/v1/tickets/{ticket_id}/code.png", policy=SIGNED_IN, answers=(409,), media={200: "image/png"}
-)
+@router.on("GET", "/v1/tickets/{ticket_id}/code.png", policy=SIGNED_IN, answers=(409,), media={200: "image/png"})
 async def ticket_code_png(ticket_id: UUID, call: CurrentCall) -> Response:
     return _secret(Response(_picture(await _code(ticket_id, call), "png"), media_type="image/png"))
 
 
-@router.on(
-    "GET", "/v1/tickets/{ticket_id}/code.svg", policy=SIGNED_IN, answers=(409,), media={200: "image/svg+xml"}
-)
+@router.on("GET", "/v1/tickets/{ticket_id}/code.svg", policy=SIGNED_IN, answers=(409,), media={200: "image/svg+xml"})
 async def ticket_code_svg(ticket_id: UUID, call: CurrentCall) -> Response:
     return _secret(Response(_picture(await _code(ticket_id, call), "svg"), media_type="image/svg+xml"))
 

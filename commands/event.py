@@ -199,5 +199,3 @@ def _add_tier(event: Event, tier: NewTier, *, at: datetime) -> None:
 def _release(release: NewRelease) -> Release:
     quantity = len(release.seats) if release.seats is not None else release.quantity or 0
     return Release(release_id=uuid4(), quantity=quantity, seats=release.seats, on_sale_at=release.on_sale_at)
-
-

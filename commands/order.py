@@ -185,7 +185,7 @@ async def _hold(
 
 async def _chosen(
     event: Event, tier: Tier, seats: Sequence[Seat], *, ledger: Ledger, at: datetime
-) -> list[tuple[Seat, Ticket]]:
+) -> list[tuple[int | Seat, Ticket]]:
     if not tier.seated:
         raise InvalidError("this tier is sold by quantity, not by seat", pointer="/items")
     if len({seat.key for seat in seats}) != len(seats):
@@ -201,10 +201,7 @@ async def _chosen(
 
 
 def _placed(command: PlaceOrder, event: Event, tickets: Sequence[Ticket], *, at: datetime) -> Order.Placed:
-    lines = tuple(
-        Line(ticket_id=t.id, tier_id=t.tier_id, serial=t.serial, seat=t.seat, price=t.price)  # type: ignore[arg-type]
-        for t in tickets
-    )
+    lines = tuple(Line(ticket_id=t.id, tier_id=t.tier_id, serial=t.serial, seat=t.seat, price=t.price) for t in tickets)
     return Order.Placed(
         buyer_id=command.buyer_id,
         event_id=event.id,
@@ -226,9 +223,7 @@ async def _take_allowance(event: Event, order: Order, *, ledger: Ledger, at: dat
     return [allowance]
 
 
-async def pay_order(
-    command: PayOrder, *, ledger: Ledger, providers: dict[str, PaymentProvider], clock: Clock
-) -> Order:
+async def pay_order(command: PayOrder, *, ledger: Ledger, providers: dict[str, PaymentProvider], clock: Clock) -> Order:
     """Capture the payment, and the tickets are the buyer's.
 
     The payment's id follows from the order and the token, so that a command repeated after an unknown outcome finds
@@ -256,9 +251,7 @@ async def pay_order(
     raise OverloadedError("the order keeps changing; try again")
 
 
-async def _settle(
-    order: Order, payment_id: UUID, provider: PaymentProvider, *, ledger: Ledger, clock: Clock
-) -> Order:
+async def _settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, ledger: Ledger, clock: Clock) -> Order:
     now = clock()
     try:
         order.pay(payment_id=payment_id, provider=provider.name, at=now)

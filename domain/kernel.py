@@ -52,7 +52,7 @@ class Fact(BaseModel):
         cls.stored_topic = topic if version == 1 else f"{topic}@{version}"
         type_of_fact[topic] = cls
 
-    def apply(self, aggregate: Any) -> None:
+    def apply(self, aggregate: Any) -> None:  # noqa: ARG002 - subclasses use it
         """Fold this fact into the state. Never refuses."""
         raise TypeError(f"{type(self).__name__} does not say what it does to the state")
 
@@ -118,7 +118,7 @@ class Aggregate:
         return self
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - the base of many `…Error`s
     """A decision was asked for that the state does not allow. Nothing was changed.
 
     ``code`` is part of the published contract; ``facts`` are further members of the problem document.

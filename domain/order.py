@@ -194,10 +194,8 @@ class Order(Aggregate):
 
     def status_during(self, event: Event) -> OrderStatus:
         """The status as people see it: what was paid for is fulfilled once the event has been."""
-        if self.status is OrderStatus.PAID and event.cancel_reason is None:
-            if event.status in (EventStatus.ENDED, EventStatus.ARCHIVED):
-                return OrderStatus.FULFILLED
-        return self.status
+        over = event.status in (EventStatus.ENDED, EventStatus.ARCHIVED) and event.cancel_reason is None
+        return OrderStatus.FULFILLED if over and self.status is OrderStatus.PAID else self.status
 
     @property
     def known_total(self) -> Money:

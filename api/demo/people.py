@@ -68,7 +68,7 @@ async def _insist(caller: Caller, method: str, path: str, body: object) -> Any:
         except ConnectionLost as lost:
             outcome, pause = f"{type(lost).__name__}: {lost}", PAUSE_SECONDS
         else:
-            if 200 <= response.status < 300:  # noqa: PLR2004 - the 2xx of RFC 9110
+            if 200 <= response.status < 300:
                 return response.json()
             outcome = f"{response.status} {response.body[:500].decode(errors='replace')}"
             if not _worth_repeating(response):

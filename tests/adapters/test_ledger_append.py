@@ -59,9 +59,7 @@ async def test_several_streams_are_appended_together_or_not_at_all(ledger: Postg
     assert [row.stream_id for row in rows_of(database)] == [taken]
 
 
-async def test_a_conflict_refuses_the_loser_and_nobody_else_in_its_batch(
-    ledger: PostgresLedger, database: str
-) -> None:
+async def test_a_conflict_refuses_the_loser_and_nobody_else_in_its_batch(ledger: PostgresLedger, database: str) -> None:
     taken = uuid4()
     async with started(database) as elsewhere:
         await elsewhere.append(appending((taken, 1)))
@@ -126,9 +124,7 @@ async def test_a_decision_does_not_rest_on_what_its_own_batch_moves(ledger: Post
 
 
 @pytest.mark.parametrize("bad", ["version", "metadata", "repetition"])
-async def test_what_the_database_cannot_take_harms_nobody_else(
-    ledger: PostgresLedger, database: str, bad: str
-) -> None:
+async def test_what_the_database_cannot_take_harms_nobody_else(ledger: PostgresLedger, database: str, bad: str) -> None:
     stream_id = uuid4()
     impossible = {
         "version": appending((stream_id, 2**31)),
@@ -207,8 +203,14 @@ async def test_stopping_finishes_what_was_taken_and_refuses_what_comes(database:
     assert sorted(await asyncio.gather(*tasks)) == list(range(1, 51))
     with pytest.raises(OverloadedError):
         await ledger.append(appending())
-    assert scalar(database, "select count(*) from pg_stat_activity where application_name = 'counterfoil'"
-                  " and datname = current_database()") == 0
+    assert (
+        scalar(
+            database,
+            "select count(*) from pg_stat_activity where application_name = 'counterfoil'"
+            " and datname = current_database()",
+        )
+        == 0
+    )
 
 
 async def test_a_batch_notifies_once(ledger: PostgresLedger, database: str) -> None:

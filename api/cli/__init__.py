@@ -1,0 +1,26 @@
+"""The command line for operators: ``counterfoil …``."""
+
+from __future__ import annotations
+
+import typer
+
+from api.cli import admin, bench, demo, history, serving
+
+app = typer.Typer(
+    name="counterfoil",
+    help="A ticket ledger that sells, admits and remembers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(serving.serve)
+app.command()(serving.worker)
+app.command()(history.replay)
+app.command()(history.rebuild)
+app.command()(demo.demo)
+app.command()(bench.bench)
+app.add_typer(admin.app, name="admin")
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,85 @@
+"""``counterfoil admin …``: what operators do by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from api.bootstrap import Application, prepare
+from api.cli.console import clear_errors, fail, out, settings
+from commands.account import PASSWORD_LENGTH_MIN, SetRoles, account_of
+from domain.account import Role
+
+app = typer.Typer(help="Accounts, dead letters and figures, for operators.", no_args_is_help=True)
+
+Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
+
+
+@app.command("create")
+def create(
+    email: Email,
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+) -> None:
+    """Register an admin."""
+    if len(password) < PASSWORD_LENGTH_MIN:
+        fail(f"a password has at least {PASSWORD_LENGTH_MIN} characters")
+
+    async def work(application: Application) -> None:
+        if not await application.make_admin(email, password):
+            fail(f"{email} is registered already; use `counterfoil admin roles`")
+        out.print(f"{email} is an admin now.", highlight=False)
+
+    _run(work)
+
+
+@app.command("roles")
+def roles(email: Email, role: Annotated[list[Role], typer.Argument(help="The roles the user is to have.")]) -> None:
+    """Set a user's roles."""
+
+    async def work(application: Application) -> None:
+        account = await account_of(email, ledger=application.system_ledger("SetRoles"))
+        await application.execute(SetRoles(user_id=account.id, roles=frozenset(role), by=None), actor="system:operator")
+        out.print(f"{email}: {', '.join(role)}", highlight=False)
+
+    _run(work)
+
+
+@app.command("status")
+def status() -> None:
+    """How far the ledger and its views are, and what they could not take."""
+
+    async def work(application: Application) -> None:
+        position, at = await application.ledger_head()
+        out.print(f"Ledger: position {position:,}{f', last recorded {at:%Y-%m-%d %H:%M:%S} UTC' if at else ''}")
+        table = Table("View", "facts behind", "seconds behind", "streams set aside")
+        for name, facts, seconds, dead in await application.views.lag(position):
+            table.add_row(name, f"{facts:,}", f"{seconds:.1f}", str(dead))
+        out.print(table)
+        for letter in await application.views.dead_letters():
+            out.print(
+                f"[yellow]{letter.name}[/] stream {letter.stream_id} at position {letter.position}: {letter.error}"
+                f" ({letter.set_aside} facts set aside). Put the cause right, then `counterfoil rebuild {letter.name}`.",
+                highlight=False,
+            )
+
+    _run(work)
+
+
+def _run(work: Callable[[Application], Awaitable[None]]) -> None:
+    with clear_errors():
+        config = settings()
+        url, secret, server = prepare(config)
+
+        async def session() -> None:
+            async with Application(config, database_url=url, secret=secret) as application:
+                await work(application)
+
+        try:
+            asyncio.run(session())
+        finally:
+            if server is not None:
+                server.stop_unless_joined()

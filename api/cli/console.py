@@ -1,0 +1,39 @@
+"""How the command line speaks: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import typer
+from rich.console import Console
+
+from api.bootstrap import DatabaseUnfitError
+from api.settings import Settings, SettingsError
+from domain.kernel import Refusal
+
+out = Console()
+err = Console(stderr=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """What an operator can put right is said in one line, without a stack trace, and exits with 1."""
+    try:
+        yield
+    except (SettingsError, DatabaseUnfitError) as error:
+        fail(str(error))
+    except Refusal as refusal:
+        fail(refusal.detail)
+    except psycopg.OperationalError as error:
+        fail(f"the database does not answer: {str(error).strip()}")
+
+
+def fail(text: str) -> None:
+    err.print(f"[bold red]error:[/] {text}", highlight=False)
+    raise typer.Exit(1)
+
+
+def settings() -> Settings:
+    return Settings.from_environment()

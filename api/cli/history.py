@@ -1,0 +1,177 @@
+"""``counterfoil replay`` and ``counterfoil rebuild``: the past, and the views made again from it."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+import typer
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from api.bootstrap import Application, StoredFact, prepare, rebuild_views
+from api.cli.console import clear_errors, err, fail, out, settings
+from domain.account import Account, EmailClaim
+from domain.allowance import Allowance
+from domain.event import Event
+from domain.kernel import Aggregate
+from domain.order import Order
+from domain.ticket import Ticket
+
+PAGE_FACTS = 1_000
+KINDS: dict[str, type[Aggregate]] = {
+    kind.stream_type: kind for kind in (Account, Allowance, EmailClaim, Event, Order, Ticket)
+}
+COLUMNS = ("position", "stream_id", "stream_type", "version", "type", "at", "actor", "command_id", "data")
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def replay(
+    stream: Annotated[UUID | None, typer.Argument(help="A ticket, order, event or account: print its state.")] = None,
+    as_of: Annotated[str, typer.Option(help="A position, or an RFC 3339 instant. Default: now.")] = "",
+    form: Annotated[Format, typer.Option("--format", help="How to export the facts.")] = Format.JSONL,
+    after: Annotated[int, typer.Option(min=0, help="Export only what follows this position.")] = 0,
+) -> None:
+    """The state of one aggregate as of then, or all facts up to then on standard output."""
+
+    async def work(application: Application) -> None:
+        position = await _position(application, as_of)
+        if stream is not None:
+            await _print_state(application, stream, position)
+        else:
+            await _export(application, after, position, form)
+
+    _run(work)
+
+
+def rebuild(
+    views: Annotated[list[str] | None, typer.Argument(help="Names of views; all when none is named.")] = None,
+) -> None:
+    """Build views anew from position 0, beside those in use, and swap them in when they have caught up."""
+    with clear_errors():
+        config = settings()
+        url, _, server = prepare(config)
+        try:
+            with _progress() as progress:
+                bars: dict[str, Any] = {}
+
+                def show(name: str, done: int, total: int) -> None:
+                    if name not in bars:
+                        bars[name] = progress.add_task(name, total=total)
+                    progress.update(bars[name], completed=done, total=total)
+
+                reports = rebuild_views(url, views or [], show)
+        except LookupError as error:
+            fail(str(error))
+        finally:
+            if server is not None:
+                server.stop_unless_joined()
+    table = Table("View", "facts", "rows", "seconds", "facts/s", "compared with the old")
+    for report in reports:
+        same = {True: "equal", False: "[bold red]DIFFERENT[/]", None: "another version"}[report.equal]
+        rate = report.facts / report.seconds if report.seconds else 0
+        table.add_row(
+            report.name, f"{report.facts:,}", f"{report.rows:,}", f"{report.seconds:.2f}", f"{rate:,.0f}", same
+        )
+    out.print(table)
+
+
+async def _position(application: Application, as_of: str) -> int:
+    head = await application.head()
+    if not as_of:
+        return head
+    if as_of.isdigit():
+        if int(as_of) > head:
+            fail(f"the ledger ends at position {head}")
+        return int(as_of)
+    try:
+        instant: datetime = TypeAdapter(AwareDatetime).validate_python(as_of)
+    except ValidationError:
+        fail(f"{as_of!r} is neither a position nor an RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
+    return await application.position_at(instant)
+
+
+async def _print_state(application: Application, stream_id: UUID, position: int) -> None:
+    first = await application.history(stream_id, after=-1, limit=1)
+    if not first or first[0].position > position:
+        fail(f"there was no stream {stream_id} as of position {position}")
+    kind = KINDS[first[0].stream_type]
+    aggregate = (await application.load_as_of(kind, (stream_id,), position))[0]
+    state = TypeAdapter(kind).dump_python(aggregate, mode="json", exclude={"pending"})
+    document = {"type": first[0].stream_type, "as_of_position": position, **state}
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+
+
+async def _export(application: Application, after: int, position: int, form: Format) -> None:
+    write = _json_lines() if form is Format.JSONL else _comma_separated()
+    with _progress() as progress:
+        bar = progress.add_task("facts", total=max(0, position - after))
+        async for page in _pages(application, after, position):
+            write(page)
+            progress.advance(bar, len(page))
+    sys.stdout.flush()
+
+
+async def _pages(application: Application, after: int, position: int) -> AsyncIterator[list[StoredFact]]:
+    while after < position:
+        page = await application.ledger_page(after=after, limit=PAGE_FACTS)
+        page = [fact for fact in page if fact.position <= position]
+        if not page:
+            return
+        yield page
+        after = page[-1].position
+
+
+def _json_lines() -> Callable[[list[StoredFact]], None]:
+    def write(page: list[StoredFact]) -> None:
+        option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+        sys.stdout.buffer.write(b"".join(orjson.dumps(fact._asdict(), option=option) for fact in page))
+
+    return write
+
+
+def _comma_separated() -> Callable[[list[StoredFact]], None]:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(COLUMNS)
+
+    def write(page: list[StoredFact]) -> None:
+        for fact in page:
+            row = [getattr(fact, column) for column in COLUMNS]
+            row[-1] = orjson.dumps(fact.data).decode()
+            row[5] = fact.at.isoformat()
+            writer.writerow(row)
+
+    return write
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err)
+
+
+def _run(work: Callable[[Application], Any]) -> None:
+    with clear_errors():
+        config = settings()
+        url, secret, server = prepare(config)
+
+        async def session() -> None:
+            async with Application(config, database_url=url, secret=secret) as application:
+                await work(application)
+
+        try:
+            asyncio.run(session())
+        finally:
+            if server is not None:
+                server.stop_unless_joined()

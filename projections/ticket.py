@@ -1,0 +1,249 @@
+"""Who holds which ticket, now and at any position; which places of an event are taken. Async."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from domain.event import Event
+from domain.seat import Seat
+from domain.ticket import Ticket
+from projections.kernel import Projection, Recorded, Table, Views, when
+from projections.rows import Rows
+
+TICKETS = Table(
+    "tickets",
+    key=("ticket_id",),
+    columns={
+        "ticket_id": "uuid",
+        "event_id": "uuid",
+        "tier_id": "uuid",
+        "serial": "int4 null",
+        "section": "text null",
+        "row_label": "text null",
+        "number": "text null",
+        "price": "int8",
+        "status": "text",
+        "order_id": "uuid null",
+        "holder_id": "uuid null",
+        "held_until": "timestamptz null",
+        "attendee_name": "text null",
+        "offered_to": "uuid null",
+        "checked_in_at": "timestamptz null",
+        "gate": "text null",
+        "cancel_reason": "text null",
+        "custody": "int4",
+        "version": "int4",
+        "acquired_position": "int8",
+        "changed_position": "int8",
+    },
+    indexes=("(holder_id, acquired_position)", "(event_id, tier_id)"),
+)
+"""Every place that was ever held; ``status`` is what the ticket's own facts say, and FATES what its event's do."""
+
+CUSTODY = Table(
+    "custody",
+    key=("ticket_id", "from_position"),
+    columns={"ticket_id": "uuid", "from_position": "int8", "holder_id": "uuid null"},
+    indexes=("(holder_id, from_position)",),
+    append_only=True,
+)
+"""Who had each ticket from which position on; nobody once a hold was given up."""
+
+FATES = Table("fates", key=("event_id",), columns={"event_id": "uuid", "fate": "text"})
+"""What an event's end or cancellation makes of all its unused tickets: one row, however many tickets they are."""
+
+
+class Tickets(Projection):
+    name: ClassVar[str] = "tickets"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[Table, ...]] = (TICKETS, CUSTODY, FATES)
+
+    @when(Ticket.Held)
+    def held(self, recorded: Recorded, held: Ticket.Held, rows: Rows) -> None:
+        position, ticket_id = recorded.position, recorded.stream_id
+        rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=held.buyer_id)
+        if recorded.version > 1:  # an earlier hold was given up
+            self._change(recorded, rows, status="held", price=held.price, order_id=held.order_id)
+            self._change(recorded, rows, held_until=held.until, holder_id=held.buyer_id, acquired_position=position)
+            rows.add(TICKETS, ticket_id, custody=1)
+            return
+        seat = held.seat
+        rows.insert(
+            TICKETS,
+            ticket_id,
+            event_id=held.event_id,
+            tier_id=held.tier_id,
+            serial=held.serial,
+            section=seat.section if seat else None,
+            row_label=seat.row if seat else None,
+            number=seat.number if seat else None,
+            price=held.price,
+            status="held",
+            order_id=held.order_id,
+            holder_id=held.buyer_id,
+            held_until=held.until,
+            attendee_name=None,
+            offered_to=None,
+            checked_in_at=None,
+            gate=None,
+            cancel_reason=None,
+            custody=1,
+            version=1,
+            acquired_position=position,
+            changed_position=position,
+        )
+
+    @when(Ticket.Released)
+    def released(self, recorded: Recorded, _: Ticket.Released, rows: Rows) -> None:
+        self._change(recorded, rows, status="available", order_id=None, holder_id=None, held_until=None)
+        rows.append(CUSTODY, ticket_id=recorded.stream_id, from_position=recorded.position, holder_id=None)
+
+    @when(Ticket.Paid)
+    def paid(self, recorded: Recorded, _: Ticket.Paid, rows: Rows) -> None:
+        self._change(recorded, rows, status="paid", held_until=None)
+
+    @when(Ticket.Claimed)
+    def claimed(self, recorded: Recorded, claim: Ticket.Claimed, rows: Rows) -> None:
+        self._change(recorded, rows, status="claimed", attendee_name=claim.attendee_name)
+
+    @when(Ticket.TransferOffered)
+    def offered(self, recorded: Recorded, offer: Ticket.TransferOffered, rows: Rows) -> None:
+        self._change(recorded, rows, offered_to=offer.to)
+
+    @when(Ticket.TransferDeclined)
+    def declined(self, recorded: Recorded, _: Ticket.TransferDeclined, rows: Rows) -> None:
+        self._change(recorded, rows, offered_to=None)
+
+    @when(Ticket.Transferred)
+    def transferred(self, recorded: Recorded, transfer: Ticket.Transferred, rows: Rows) -> None:
+        ticket_id, position, to = recorded.stream_id, recorded.position, transfer.to
+        self._change(recorded, rows, status="paid", holder_id=to, acquired_position=position)
+        self._change(recorded, rows, attendee_name=None, offered_to=None)
+        rows.add(TICKETS, ticket_id, custody=1)
+        rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=to)
+
+    @when(Ticket.CheckedIn)
+    def checked_in(self, recorded: Recorded, entry: Ticket.CheckedIn, rows: Rows) -> None:
+        self._change(recorded, rows, status="checked_in", checked_in_at=entry.at, gate=entry.gate)
+
+    @when(Ticket.Cancelled)
+    def cancelled(self, recorded: Recorded, end: Ticket.Cancelled, rows: Rows) -> None:
+        self._change(recorded, rows, status="cancelled", cancel_reason=end.reason, offered_to=None)
+        rows.add(TICKETS, recorded.stream_id, custody=1)
+
+    @when(Event.Ended)
+    def event_ended(self, recorded: Recorded, _: Event.Ended, rows: Rows) -> None:
+        rows.put(FATES, recorded.stream_id, fate="expired")
+
+    @when(Event.Cancelled)
+    def event_cancelled(self, recorded: Recorded, _: Event.Cancelled, rows: Rows) -> None:
+        rows.put(FATES, recorded.stream_id, fate="cancelled")
+
+    @staticmethod
+    def _change(recorded: Recorded, rows: Rows, **columns: Any) -> None:
+        version, position = recorded.version, recorded.position
+        rows.patch(TICKETS, recorded.stream_id, version=version, changed_position=position, **columns)
+
+
+# -- Questions. ----------------------------------------------------------------------
+
+STATUS = "case when t.status in ('paid', 'claimed') then coalesce(f.fate, t.status) else t.status end"
+"""`Ticket.status_during`, in SQL."""
+
+ROW = f"""
+    select t.ticket_id, t.event_id, t.tier_id, t.serial, t.section, t.row_label, t.number, t.price, {STATUS},
+           t.order_id, t.holder_id, t.held_until, t.attendee_name, t.offered_to, t.checked_in_at, t.gate,
+           t.cancel_reason, t.custody, t.version, t.acquired_position
+      from tickets.tickets t left join tickets.fates f using (event_id)"""
+
+
+class TicketRow(NamedTuple):
+    ticket_id: UUID
+    event_id: UUID
+    tier_id: UUID
+    serial: int | None
+    section: str | None
+    row_label: str | None
+    number: str | None
+    price: int
+    status: str
+    """As people see it: the event's end and cancellation count."""
+    order_id: UUID | None
+    holder_id: UUID | None
+    held_until: datetime | None
+    attendee_name: str | None
+    offered_to: UUID | None
+    checked_in_at: datetime | None
+    gate: str | None
+    cancel_reason: str | None
+    custody: int
+    version: int
+    acquired_position: int
+    """Where the present holder got it: the order and the cursor of lists."""
+
+    @property
+    def seat(self) -> Seat | None:
+        if self.section is None or self.row_label is None or self.number is None:
+            return None
+        return Seat(section=self.section, row=self.row_label, number=self.number)
+
+
+class Taken(NamedTuple):
+    """A place of a tier that has a stream. ``version`` is the stream's, ``status`` the ticket's own."""
+
+    ticket_id: UUID
+    serial: int | None
+    section: str | None
+    row_label: str | None
+    number: str | None
+    version: int
+    status: str
+
+
+async def held_by(views: Views, holder_id: UUID, *, before: int | None = None, limit: int) -> list[TicketRow]:
+    """The tickets somebody has, latest acquired first. ``before`` is the `acquired_position` the last page ended with."""
+    sql = (
+        f"{ROW} where t.holder_id = %(holder)s and t.acquired_position < %(before)s"
+        " order by t.acquired_position desc limit %(limit)s"
+    )
+    params = {"holder": holder_id, "before": _before(before), "limit": limit}
+    return [TicketRow(*row) for row in await views.fetch(sql, params)]
+
+
+async def held_by_as_of(
+    views: Views, holder_id: UUID, position: int, *, before: int | None = None, limit: int
+) -> list[tuple[UUID, int]]:
+    """The ids of the tickets somebody had at a position, each with where they got it; ordered as `held_by`."""
+    sql = """
+        select c.ticket_id, c.from_position from tickets.custody c
+         where c.holder_id = %(holder)s and c.from_position <= %(position)s and c.from_position < %(before)s
+           and not exists (
+               select from tickets.custody later
+                where later.ticket_id = c.ticket_id
+                  and later.from_position > c.from_position and later.from_position <= %(position)s)
+         order by c.from_position desc limit %(limit)s"""
+    params = {"holder": holder_id, "position": position, "before": _before(before), "limit": limit}
+    return [(row[0], row[1]) for row in await views.fetch(sql, params)]
+
+
+async def taken(views: Views, event_id: UUID) -> list[TicketRow]:
+    """Every place of an event that is not available, in no particular order."""
+    sql = f"{ROW} where t.event_id = %(event)s and t.status <> 'available'"
+    return [TicketRow(*row) for row in await views.fetch(sql, {"event": event_id})]
+
+
+async def taken_of_tier(views: Views, event_id: UUID, tier_id: UUID) -> list[Taken]:
+    """Every place of a tier that was ever held, with the version its stream has: what the pools of places start from."""
+    sql = """
+        select ticket_id, serial, section, row_label, number, version, status
+          from tickets.tickets where event_id = %(event)s and tier_id = %(tier)s"""
+    return [Taken(*row) for row in await views.fetch(sql, {"event": event_id, "tier": tier_id})]
+
+
+POSITION_MAX = 2**63 - 1
+
+
+def _before(cursor: int | None) -> int:
+    return POSITION_MAX if cursor is None else cursor
