@@ -35,6 +35,8 @@ A = TypeVar("A", bound=Aggregate)
 class Call:
     app: Application
     request: HttpRequest
+    headers: dict[str, str]
+    """Lower-case names; of repeated headers the last."""
     account: Account | None
     key: Key | None = None
 
@@ -55,7 +57,7 @@ class Call:
         return self.account is not None and not OVERSEERS.isdisjoint(self.account.roles)
 
     def ledger(self, command: str, render: Render | None = None, status: int = 200) -> Ledger:
-        request_id = self.request.headers.get("x-request-id", "")
+        request_id = self.headers.get("x-request-id", "")
         correlation_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
         metadata = new_metadata(self.caller, command, correlation_id=correlation_id)
         return Ledger(self.app.store, metadata, self.key, render, status)
@@ -95,21 +97,21 @@ class Call:
 async def open_call(request: HttpRequest, policy: Policy) -> Call:
     """Raises NotAuthenticatedError, ForbiddenError, TooManyRequestsError, OverloadedError."""
     app: Application = request.app.state.application
-    account = await _account(app, request)
-    call = Call(app, request, account)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+    account = await _account(app, headers.get("authorization"))
+    call = Call(app, request, headers, account)
     request.state.call = call
     app.limits.admit(request, call.caller if account is not None else None, anonymous=policy.anyone)
     if account is None and not policy.anyone:
         raise NotAuthenticatedError
     if policy.roles and (account is None or policy.roles.isdisjoint(account.roles)):
         raise ForbiddenError
-    if request.method == "GET" and POSITION_HEADER in request.headers:
-        await _reach(app, request.headers[POSITION_HEADER])
+    if request.method == "GET" and POSITION_HEADER in headers:
+        await _reach(app, headers[POSITION_HEADER])
     return call
 
 
-async def _account(app: Application, request: HttpRequest) -> Account | None:
-    header = request.headers.get("authorization")
+async def _account(app: Application, header: str | None) -> Account | None:
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
@@ -131,7 +133,7 @@ async def _reach(app: Application, header: str) -> None:
     await app.view_positions.wait_for(int(header))
 
 
-def current_call(request: HttpRequest) -> Call:
+async def current_call(request: HttpRequest) -> Call:  # a plain function would be run on a thread
     call: Call = request.state.call
     return call
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from starlette.requests import Request as HttpRequest
@@ -32,9 +31,8 @@ class InFlight:
     def __init__(self) -> None:
         self._busy: dict[UUID, asyncio.Future[None]] = {}
 
-    @asynccontextmanager
-    async def turn(self, key_id: UUID) -> AsyncIterator[None]:
-        """Raises KeyInUseError when the first one takes too long."""
+    async def begin(self, key_id: UUID) -> None:
+        """Wait for whoever is ahead. Raises KeyInUseError when that takes too long."""
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS_MAX
         while (other := self._busy.get(key_id)) is not None:
             try:
@@ -42,18 +40,15 @@ class InFlight:
                     await asyncio.shield(other)
             except TimeoutError as error:
                 raise KeyInUseError from error
-        mine = self._busy[key_id] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self._busy[key_id]
-            mine.set_result(None)
+        self._busy[key_id] = asyncio.get_running_loop().create_future()
+
+    def end(self, key_id: UUID) -> None:
+        self._busy.pop(key_id).set_result(None)
 
 
-def key_text(request: HttpRequest) -> str | None:
+def check(text: str) -> str:
     """Raises InvalidError for a key that is empty, longer than 255 or not printable ASCII."""
-    text = request.headers.get(HEADER)
-    if text is not None and KEY_PATTERN.fullmatch(text) is None:
+    if KEY_PATTERN.fullmatch(text) is None:
         raise InvalidError("1 to 255 printable ASCII characters", pointer="/idempotency-key")
     return text
 
@@ -77,22 +72,31 @@ async def answer_once(
     respond: Callable[[], Awaitable[Response]],
 ) -> Response:
     """Respond, unless this key was answered before; keep the answer when the command itself has not."""
-    async with in_flight.turn(key.id):
-        try:
-            response = await respond()
-        except AlreadyAnsweredError as repeated:
-            return replay(repeated.answer)
-        except Exception as error:  # noqa: BLE001 - every error is answered, and most answers are kept
-            response = problem_of(error)
-        recorded = getattr(request.state, "recorded", False)
-        if recorded or response.status_code >= 500 or response.status_code in NEVER_REPLAYED:
-            return response
-        metadata = new_metadata(caller, f"{request.method} {request.url.path}")
-        answer = Answer(response.status_code, bytes(response.body))
-        try:
-            await store.append(Request((), metadata, (), key, answer))
-        except AlreadyAnsweredError as repeated:
-            return replay(repeated.answer)
-        except KeyReusedError as error:
-            return problem_of(error)
+    await in_flight.begin(key.id)
+    try:
+        return await _answer(request, key, caller=caller, store=store, respond=respond)
+    finally:
+        in_flight.end(key.id)
+
+
+async def _answer(
+    request: HttpRequest, key: Key, *, caller: str, store: Store, respond: Callable[[], Awaitable[Response]]
+) -> Response:
+    try:
+        response = await respond()
+    except AlreadyAnsweredError as repeated:
+        return replay(repeated.answer)
+    except Exception as error:  # noqa: BLE001 - every error is answered, and most answers are kept
+        response = problem_of(error)
+    recorded = getattr(request.state, "recorded", False)
+    if recorded or response.status_code >= 500 or response.status_code in NEVER_REPLAYED:
         return response
+    metadata = new_metadata(caller, f"{request.method} {request.url.path}")
+    answer = Answer(response.status_code, bytes(response.body))
+    try:
+        await store.append(Request((), metadata, (), key, answer))
+    except AlreadyAnsweredError as repeated:
+        return replay(repeated.answer)
+    except KeyReusedError as error:
+        return problem_of(error)
+    return response

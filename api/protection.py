@@ -46,10 +46,13 @@ class Protected:
                     MutableHeaders(raw=message["headers"])["content-security-policy"] = DOCS_POLICY
             await send(message)
 
-        if _declared_length(scope) > BODY_BYTES_MAX:
+        length, chunked = _body(scope)
+        if length > BODY_BYTES_MAX:
             await _too_large()(scope, receive, guarded)
-            return
-        await self._bounded(scope, receive, guarded)
+        elif chunked:
+            await self._bounded(scope, receive, guarded)
+        else:  # the server holds the client to the length it declared
+            await self._app(scope, receive, guarded)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A body that declares no length is counted as it comes."""
@@ -80,8 +83,12 @@ def _too_large() -> ASGIApp:
     return problem(413, "too-large", f"a request has at most {BODY_BYTES_MAX} bytes", headers={"Connection": "close"})
 
 
-def _declared_length(scope: Scope) -> int:
+def _body(scope: Scope) -> tuple[int, bool]:
+    """The declared length, and whether the body comes in chunks of which nobody knows how many."""
+    length, chunked = 0, False
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+            length = int(value) if value.isdigit() else 0
+        elif name == b"transfer-encoding":
+            chunked = True
+    return length, chunked

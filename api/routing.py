@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.call import Call, open_call
 from api.errors import TITLES, problem_of
-from api.idempotency import HEADER, answer_once, key_text
+from api.idempotency import HEADER, answer_once, check
 from api.policy import Policy
 from commands.kernel import Key
 
@@ -46,8 +46,8 @@ class ContractRoute(APIRoute):
         async def handle(request: HttpRequest) -> Response:
             try:
                 call = await open_call(request, self.policy)
-                if mutating and HEADER in request.headers:
-                    return await self._answer_once(call, request, inner)
+                if mutating and (text := call.headers.get(HEADER)) is not None:
+                    return await self._answer_once(call, request, check(text), inner)
                 return await inner(request)
             except asyncio.CancelledError:
                 raise
@@ -56,16 +56,10 @@ class ContractRoute(APIRoute):
 
         return handle
 
-    async def _answer_once(self, call: Call, request: HttpRequest, inner: Handler) -> Response:
-        text = key_text(request)
-        assert text is not None
-        app = call.app
-        body = await request.body()
-        query = request.url.query.encode()
-        key = Key(
-            app.sealer.key_id(call.caller, text),
-            app.sealer.fingerprint(request.method.encode(), request.url.path.encode(), query, body),
-        )
+    async def _answer_once(self, call: Call, request: HttpRequest, text: str, inner: Handler) -> Response:
+        app, scope = call.app, request.scope
+        what = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], await request.body())
+        key = Key(app.sealer.key_id(call.caller, text), app.sealer.fingerprint(*what))
         call.key = key
         return await answer_once(
             request, key, caller=call.caller, store=app.store, in_flight=app.in_flight, respond=lambda: inner(request)

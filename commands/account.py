@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
 from domain.account import Account, EmailClaim, EmailTakenError, Role, email_stream
-from domain.kernel import NotFoundError, Refusal
+from domain.kernel import NotFoundError, Refusal, new_id
 
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 256
@@ -75,7 +75,7 @@ async def register(command: Register, *, ledger: Ledger, passwords: Passwords, c
     claim = await ledger.load(EmailClaim, email_stream(command.email))
     if claim.account_id is not None:
         raise EmailTakenError
-    account = Account(id=uuid4())
+    account = Account(id=new_id())
     await passwords.keep(account.id, command.password)
     claim.claim(account.id, at=now)
     account.register(email=command.email, name=command.name, roles=command.roles, at=now)

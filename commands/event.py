@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
 from domain.account import Account, Role
 from domain.event import DOORS_OPEN_BEFORE, Details, Event, Release
-from domain.kernel import InvalidError, NotFoundError, Refusal
+from domain.kernel import InvalidError, NotFoundError, Refusal, new_id
 from domain.money import Amount, Currency
 from domain.seat import Seat
 
@@ -94,7 +94,7 @@ class KeepTime(Command):
 
 async def create_event(command: CreateEvent, *, ledger: Ledger, clock: Clock) -> Event:
     now = clock()
-    event = Event(id=uuid4())
+    event = Event(id=new_id())
     event.draft(organizer_id=command.organizer_id, currency=command.currency, details=command.details, at=now)
     for tier in command.tiers:
         _add_tier(event, tier, at=now)
@@ -180,7 +180,7 @@ def doors_before(starts_at: datetime) -> datetime:
 
 
 def _add_tier(event: Event, tier: NewTier, *, at: datetime) -> None:
-    tier_id = uuid4()
+    tier_id = new_id()
     fact = Event.TierAdded(
         tier_id=tier_id,
         name=tier.name,
@@ -198,4 +198,4 @@ def _add_tier(event: Event, tier: NewTier, *, at: datetime) -> None:
 
 def _release(release: NewRelease) -> Release:
     quantity = len(release.seats) if release.seats is not None else release.quantity or 0
-    return Release(release_id=uuid4(), quantity=quantity, seats=release.seats, on_sale_at=release.on_sale_at)
+    return Release(release_id=new_id(), quantity=quantity, seats=release.seats, on_sale_at=release.on_sale_at)

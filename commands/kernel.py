@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from domain.kernel import Aggregate, Fact
+from domain.kernel import Aggregate, Fact, new_id
 
 RETRIES_MAX = 12
 """How often a command is decided again because somebody else's append came first."""
@@ -177,7 +177,7 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 def new_metadata(actor: str, command: str, *, correlation_id: str = "", causation_id: str | None = None) -> Metadata:
-    command_id = uuid4()
+    command_id = new_id()
     return Metadata(actor, command, command_id, correlation_id or str(command_id), causation_id)
 
 

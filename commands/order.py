@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 from commands.kernel import RETRIES_MAX, Clock, Command, ConflictError, Ledger, OverloadedError
 from domain.allowance import Allowance, LimitExceededError, allowance_id
 from domain.event import Event, Tier
-from domain.kernel import InvalidError, NotFoundError
+from domain.kernel import InvalidError, NotFoundError, new_id
 from domain.money import Money
 from domain.order import (
     ORDER_TICKETS_MAX,
@@ -118,7 +118,7 @@ async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Invento
     if event.details is None:
         raise NotFoundError
     _refuse_over_limits(event, command.items, at=now)
-    order = Order(id=uuid4())
+    order = Order(id=new_id())
     picked: list[tuple[UUID, list[Pick]]] = []
     try:
         tickets = await _hold(command, event, order.id, picked, ledger=ledger, inventory=inventory, at=now)
@@ -315,7 +315,7 @@ async def refund_order(
     event = await ledger.peek(Event, order.event_id)
     if command.organizer_id is not None and event.organizer_id != command.organizer_id:
         raise NotFoundError
-    refund_id = uuid4()
+    refund_id = new_id()
     amount = order.refund(refund_id=refund_id, ticket_ids=command.ticket_ids, reason=command.reason, at=now)
     wanted = command.ticket_ids if command.ticket_ids is not None else {line.ticket_id for line in order.lines}
     tickets = await ledger.load_all(Ticket, [line.ticket_id for line in order.lines if line.ticket_id in wanted])

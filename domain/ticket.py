@@ -239,7 +239,7 @@ class Ticket(Aggregate):
 
     def check_in(self, *, event: Event, custody: int, gate: str, at: datetime) -> None:
         """Admit once. The reason for a refusal is the first that holds, gravest first."""
-        if self.status is TicketStatus.CANCELLED or event.status is EventStatus.CANCELLED:
+        if self.status is TicketStatus.CANCELLED or event.cancel_reason is not None:  # archived since, perhaps
             raise CancelledError(self.cancel_reason or event.cancel_reason or "")
         if custody != self.custody:
             raise BadCodeError("this code was replaced by a newer one")

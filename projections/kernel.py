@@ -108,3 +108,11 @@ class Views(Protocol):
 
     async def fetch(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of one statement, which sees one moment of every view it names."""
+
+
+POSITION_MAX = 2**63 - 1
+
+
+def before_or_all(cursor: int | None) -> int:
+    """Lists run from the newest back: the position below which a page begins, given where the last one ended."""
+    return POSITION_MAX if cursor is None else cursor

@@ -98,8 +98,9 @@ class Rows:
             changes.patched[identity] = _keyed(table, key, columns)
 
     def add(self, table: Table, key: Any, **increments: int) -> None:
-        """Count up (or down). Where there is no such row it begins with its defaults, so a table whose rows are
-        patched as well must have the row already.
+        """Count up (or down). A row that is not there begins with its defaults.
+
+        Of a table whose rows are patched as well, the row must be there: patches and increments are merged apart.
         """
         changes, identity = self._of(table).now, table.identity(key)
         row = changes.inserted.get(identity) or changes.put.get(identity)

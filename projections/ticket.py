@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.event import Event
 from domain.seat import Seat
 from domain.ticket import Ticket
-from projections.kernel import Projection, Recorded, Table, Views, when
+from projections.kernel import Projection, Recorded, Table, Views, before_or_all, when
 from projections.rows import Rows
 
 TICKETS = Table(
@@ -190,6 +190,15 @@ class TicketRow(NamedTuple):
         return Seat(section=self.section, row=self.row_label, number=self.number)
 
 
+class TakenSeat(NamedTuple):
+    ticket_id: UUID
+    tier_id: UUID
+    section: str
+    row: str
+    number: str
+    status: str
+
+
 class Taken(NamedTuple):
     """A place of a tier that has a stream. ``version`` is the stream's, ``status`` the ticket's own."""
 
@@ -208,7 +217,7 @@ async def held_by(views: Views, holder_id: UUID, *, before: int | None = None, l
         f"{ROW} where t.holder_id = %(holder)s and t.acquired_position < %(before)s"
         " order by t.acquired_position desc limit %(limit)s"
     )
-    params = {"holder": holder_id, "before": _before(before), "limit": limit}
+    params = {"holder": holder_id, "before": before_or_all(before), "limit": limit}
     return [TicketRow(*row) for row in await views.fetch(sql, params)]
 
 
@@ -224,14 +233,17 @@ async def held_by_as_of(
                 where later.ticket_id = c.ticket_id
                   and later.from_position > c.from_position and later.from_position <= %(position)s)
          order by c.from_position desc limit %(limit)s"""
-    params = {"holder": holder_id, "position": position, "before": _before(before), "limit": limit}
+    params = {"holder": holder_id, "position": position, "before": before_or_all(before), "limit": limit}
     return [(row[0], row[1]) for row in await views.fetch(sql, params)]
 
 
-async def taken(views: Views, event_id: UUID) -> list[TicketRow]:
-    """Every place of an event that is not available, in no particular order."""
-    sql = f"{ROW} where t.event_id = %(event)s and t.status <> 'available'"
-    return [TicketRow(*row) for row in await views.fetch(sql, {"event": event_id})]
+async def taken_seats(views: Views, event_id: UUID) -> list[TakenSeat]:
+    """Every numbered place of an event that is not available, in no particular order."""
+    sql = f"""
+        select t.ticket_id, t.tier_id, t.section, t.row_label, t.number, {STATUS}
+          from tickets.tickets t left join tickets.fates f using (event_id)
+         where t.event_id = %(event)s and t.section is not null and t.status <> 'available'"""
+    return [TakenSeat(*row) for row in await views.fetch(sql, {"event": event_id})]
 
 
 async def taken_of_tier(views: Views, event_id: UUID, tier_id: UUID) -> list[Taken]:
@@ -240,10 +252,3 @@ async def taken_of_tier(views: Views, event_id: UUID, tier_id: UUID) -> list[Tak
         select ticket_id, serial, section, row_label, number, version, status
           from tickets.tickets where event_id = %(event)s and tier_id = %(tier)s"""
     return [Taken(*row) for row in await views.fetch(sql, {"event": event_id, "tier": tier_id})]
-
-
-POSITION_MAX = 2**63 - 1
-
-
-def _before(cursor: int | None) -> int:
-    return POSITION_MAX if cursor is None else cursor

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from adapters.committer import BATCH_REQUESTS_MAX, LANES, QUEUE_MAX
 from adapters.ledger import PostgresLedger
-from commands.kernel import ConflictError, OverloadedError
+from commands.kernel import ConflictError
 from domain.ticket import Ticket
 from tests.adapters.ledger_parts import (
-    METADATA,
     appending,
     cancelled,
     held_up,
     meet_in_one_batch,
     paid,
     rows_of,
-    scalar,
     started,
-    terminate_connections,
-    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -89,6 +84,14 @@ async def test_a_conflict_this_process_knows_of_needs_no_round_trip(ledger: Post
             await ledger.append(appending((ticket_id, 1)))
 
 
+async def test_a_batch_notifies_once(ledger: PostgresLedger, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as listener:
+        listener.execute("listen counterfoil_ledger")
+        await meet_in_one_batch(ledger, database, [appending((uuid4(), 1), (uuid4(), 1)) for _ in range(20)])
+        heard = [int(notify.payload) for notify in listener.notifies(timeout=1, stop_after=2)]
+    assert heard == [1, 41]
+
+
 # -- Conditions: what a decision rests on without writing it. -------------------------
 
 
@@ -118,104 +121,3 @@ async def test_a_decision_does_not_rest_on_what_its_own_batch_moves(ledger: Post
     results = await meet_in_one_batch(ledger, database, requests)
     assert isinstance(results[1], ConflictError)
     assert len(rows_of(database)) == 3
-
-
-# -- What a batch must survive. ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("bad", ["version", "metadata", "repetition"])
-async def test_what_the_database_cannot_take_harms_nobody_else(ledger: PostgresLedger, database: str, bad: str) -> None:
-    stream_id = uuid4()
-    impossible = {
-        "version": appending((stream_id, 2**31)),
-        "metadata": appending((stream_id, 1))._replace(metadata=METADATA._replace(actor="\ud800")),
-        "repetition": appending((stream_id, 1), (stream_id, 1)),
-    }[bad]
-    results = await meet_in_one_batch(ledger, database, [appending(), impossible, appending()])
-    assert isinstance(results[1], Exception)
-    assert not isinstance(results[1], OverloadedError), "its outcome is known: it cannot be recorded"
-    assert (results[0], results[2]) == (2, 3)
-    assert stream_id not in {row.stream_id for row in rows_of(database)}
-    assert await ledger.append(appending()) == 4
-
-
-async def test_a_full_queue_refuses_at_once_and_keeps_what_it_took(ledger: PostgresLedger, database: str) -> None:
-    capacity = QUEUE_MAX + LANES * BATCH_REQUESTS_MAX
-    async with held_up(database):
-        tasks = [asyncio.create_task(ledger.append(appending())) for _ in range(capacity + 100)]
-        await until(lambda: sum(task.done() for task in tasks) >= 100)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    refused = [result for result in results if isinstance(result, BaseException)]
-    assert all(isinstance(error, OverloadedError) for error in refused)
-    assert 100 <= len(refused) < capacity
-    assert sorted(result for result in results if isinstance(result, int)) == list(
-        range(1, len(tasks) - len(refused) + 1)
-    )
-
-
-async def test_a_caller_who_goes_away_stops_nobody(ledger: PostgresLedger, database: str) -> None:
-    async with held_up(database):
-        tasks = [asyncio.create_task(ledger.append(appending())) for _ in range(3)]
-        await until(lambda: ledger.committer.busy)
-        for task in tasks[:2]:
-            task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(result) for result in results] == [asyncio.CancelledError, asyncio.CancelledError, int]
-    assert await ledger.append(appending()) == len(rows_of(database))
-
-
-async def test_after_a_broken_connection_the_outcome_is_unknown_and_then_it_works_again(
-    ledger: PostgresLedger, database: str
-) -> None:
-    await ledger.append(appending())
-    async with held_up(database):
-        doomed = asyncio.create_task(ledger.append(appending()))
-        await until(lambda: ledger.committer.busy)
-        await asyncio.sleep(0.05)  # the statement is on its way
-        assert terminate_connections(database) >= LANES
-        with pytest.raises(OverloadedError):
-            await doomed
-    for _ in range(LANES + 1):  # the other lane, and the readers, find their connections gone as they come to use them
-        try:
-            position = await ledger.append(appending())
-            break
-        except OverloadedError:
-            continue
-    assert position == len(rows_of(database))
-    ticket_id = uuid4()
-    assert await ledger.append(appending((ticket_id, 1))) == position + 1
-    assert (await load_again(ledger, ticket_id)).exists
-
-
-async def load_again(ledger: PostgresLedger, ticket_id: UUID) -> Ticket:
-    for _ in range(5):
-        try:
-            return (await ledger.load(Ticket, [ticket_id]))[0]
-        except OverloadedError:
-            continue
-    raise AssertionError("the readers did not come back")
-
-
-async def test_stopping_finishes_what_was_taken_and_refuses_what_comes(database: str) -> None:
-    async with started(database) as ledger:
-        tasks = [asyncio.create_task(ledger.append(appending())) for _ in range(50)]
-        await asyncio.sleep(0)
-    assert sorted(await asyncio.gather(*tasks)) == list(range(1, 51))
-    with pytest.raises(OverloadedError):
-        await ledger.append(appending())
-    assert (
-        scalar(
-            database,
-            "select count(*) from pg_stat_activity where application_name = 'counterfoil'"
-            " and datname = current_database()",
-        )
-        == 0
-    )
-
-
-async def test_a_batch_notifies_once(ledger: PostgresLedger, database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as listener:
-        listener.execute("listen counterfoil_ledger")
-        await meet_in_one_batch(ledger, database, [appending((uuid4(), 1), (uuid4(), 1)) for _ in range(20)])
-        heard = [int(notify.payload) for notify in listener.notifies(timeout=1, stop_after=2)]
-    assert heard == [1, 41]

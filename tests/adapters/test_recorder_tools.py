@@ -24,7 +24,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.utils import Environment
 
 from adapters.ledger import PostgresLedger
-from adapters.recorder import Factory, FactMapper, RecordedFact
+from adapters.recorder import FactMapper, Factory, RecordedFact
 from domain.order import Order
 from domain.ticket import Ticket, TicketStatus
 from tests.adapters.ledger_parts import appending, cancelled, held, paid, rows_of

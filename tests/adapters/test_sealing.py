@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sealing import NONCE_BYTES, SECRET_BYTES_MIN, Sealer, SealBrokenError, WeakSecretError, derive
+from adapters.sealing import NONCE_BYTES, SECRET_BYTES_MIN, SealBrokenError, Sealer, WeakSecretError, derive
 
 SEALER = Sealer(b"k" * SECRET_BYTES_MIN)
 

@@ -1,0 +1,114 @@
+"""Facts that a view could not take. They stop the view of their own stream, are reported, and stop nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg import Connection
+
+from adapters.fact_reader import Broken
+from projections.kernel import Projection, Recorded
+from projections.rows import Rows
+
+ERROR_CHARACTERS_MAX = 1_000
+
+SAVE = b"""
+    insert into projections.dead_letters (name, stream_id, position, error, set_aside)
+    values (%s, %s, %s, %s, 0) on conflict (name, stream_id) do nothing"""
+COUNT = b"update projections.dead_letters set set_aside = set_aside + %s where name = %s and stream_id = %s"
+
+log = structlog.get_logger()
+
+
+class DeadLetters:
+    """Of one view. Facts are set aside in memory and saved with the batch they were met in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.streams: set[UUID] = set()
+        self._new: dict[UUID, tuple[int, str]] = {}
+        self._set_aside: Counter[UUID] = Counter()
+
+    def load(self, connection: Connection[Any]) -> None:
+        """What was saved, forgetting what was not."""
+        query = "select stream_id from projections.dead_letters where name = %s"
+        self.streams = {row[0] for row in connection.execute(query, (self.name,))}
+        self._new.clear()
+        self._set_aside.clear()
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    def admit(self, facts: list[Recorded], broken: Sequence[Broken] = ()) -> list[Recorded]:
+        """The facts of streams that nothing is wrong with; ``broken`` are those that could not even be decoded."""
+        bad_from: dict[UUID, int] = {}
+        for stream_id, position, error in broken:
+            if bad_from.setdefault(stream_id, position) == position:
+                self.add(stream_id, position, error)
+            else:
+                self._set_aside[stream_id] += 1
+        if not self.streams:
+            return facts
+        admitted = []
+        for fact in facts:
+            if fact.stream_id in self.streams and fact.position >= bad_from.get(fact.stream_id, 0):
+                self._set_aside[fact.stream_id] += 1
+            else:
+                admitted.append(fact)
+        return admitted
+
+    def add(self, stream_id: UUID, position: int, error: str) -> None:
+        """Set a fact aside, and with it those of its stream that follow."""
+        self._set_aside[stream_id] += 1
+        if stream_id in self.streams:
+            return
+        self.streams.add(stream_id)
+        self._new[stream_id] = (position, error[:ERROR_CHARACTERS_MAX].replace("\0", "�"))
+        log.error("fact_set_aside", view=self.name, stream_id=str(stream_id), position=position, error=error)
+
+    def save(self, connection: Connection[Any]) -> None:
+        """Within the batch's transaction."""
+        for stream_id, (position, error) in self._new.items():
+            connection.execute(SAVE, (self.name, stream_id, position, error))
+        for stream_id, count in self._set_aside.items():
+            connection.execute(COUNT, (count, self.name, stream_id))
+
+    def saved(self) -> None:
+        """The transaction has been committed."""
+        self._new.clear()
+        self._set_aside.clear()
+
+    def replace(self, connection: Connection[Any]) -> None:
+        """In the place of whatever was saved before: a rebuilt view has tried every fact again."""
+        connection.execute("delete from projections.dead_letters where name = %s", (self.name,))
+        self.save(connection)
+
+
+def fold(projection: Projection, facts: list[Recorded], letters: DeadLetters) -> Rows:
+    """What the facts do to the view. Those it fails on are set aside, and leave no half of a change behind."""
+    rows = Rows()
+    try:
+        projection.project_all(facts, rows)
+    except Exception:  # noqa: BLE001 - whatever a projection's bug raises, it is the view of one stream that stops
+        rows = _fold_one_by_one(projection, facts, letters)
+    return rows
+
+
+def _fold_one_by_one(projection: Projection, facts: list[Recorded], letters: DeadLetters) -> Rows:
+    """Each fact is tried on rows of its own first: projecting is a pure function, so it can be done twice."""
+    rows = Rows()
+    for recorded in facts:
+        if recorded.stream_id in letters.streams:
+            letters.admit([recorded])
+            continue
+        try:
+            projection.project(recorded, Rows())
+        except Exception as error:  # noqa: BLE001 - as above
+            letters.add(recorded.stream_id, recorded.position, f"{type(error).__name__}: {error}")
+        else:
+            projection.project(recorded, rows)
+    return rows

@@ -1,0 +1,117 @@
+"""The schemas that views live in: made, finished after a bulk load, compared, and swapped for their successors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+from projections.kernel import Projection, Table
+
+CURSOR = b"""
+    insert into projections.cursors (name, version, position) values (%s, %s, %s)
+    on conflict (name) do update set version = excluded.version, position = excluded.position, updated_at = now()"""
+
+FILLFACTOR = 85
+"""Room for changed rows beside the old ones, so that a change of status touches no index (HOT)."""
+
+
+class Checksum(NamedTuple):
+    """Of one table, whatever the order of its rows."""
+
+    rows: int
+    digest: int
+
+
+def shadow_of(projection: Projection) -> str:
+    """The schema in which a view is rebuilt."""
+    return f"{projection.name}_next"
+
+
+def create(connection: Connection[Any], projection: Projection, schema: str) -> None:
+    """The whole view, empty, if it is not there."""
+    create_bare(connection, projection, schema)
+    finish(connection, projection, schema)
+
+
+def create_bare(connection: Connection[Any], projection: Projection, schema: str) -> None:
+    """The tables without what is quicker to build at the end: indexes, and the keys of those that only grow."""
+    _run(connection, f"create schema if not exists {schema}")
+    for table in projection.tables:
+        lines = [f"{name} {_column(kind)}" for name, kind in table.columns.items()]
+        lines += [f"{n} {kind} generated always as ({rule}) stored" for n, (kind, rule) in table.derived.items()]
+        if not table.append_only:
+            lines.append(f"primary key ({', '.join(table.key)})")
+        options = "" if table.append_only else f" with (fillfactor = {FILLFACTOR})"
+        _run(connection, f"create table if not exists {schema}.{table.name} ({', '.join(lines)}){options}")
+
+
+def finish(connection: Connection[Any], projection: Projection, schema: str) -> None:
+    """What `create_bare` left out, and the statistics that good plans need."""
+    for table in projection.tables:
+        target = f"{schema}.{table.name}"
+        if table.append_only and not _has_key(connection, target):
+            _run(connection, f"alter table {target} add primary key ({', '.join(table.key)})")
+        for number, index in enumerate(table.indexes, 1):
+            _run(connection, f"create index if not exists {table.name}_{number} on {target} {index}")
+        _run(connection, f"analyze {target}")
+
+
+def drop(connection: Connection[Any], schema: str) -> None:
+    _run(connection, f"drop schema if exists {schema} cascade")
+
+
+def exists(connection: Connection[Any], schema: str) -> bool:
+    return connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() != (None,)
+
+
+def swap(connection: Connection[Any], projection: Projection, position: int) -> None:
+    """Put the shadow in the view's place, within the caller's transaction.
+
+    Dropping the old tables waits until nobody reads them, and readers who come meanwhile wait too and then find the
+    new ones: nobody sees an old view beside a new position.
+    """
+    drop(connection, projection.name)
+    _run(connection, f"alter schema {shadow_of(projection)} rename to {projection.name}")
+    set_cursor(connection, projection, position)
+
+
+def set_cursor(connection: Connection[Any], projection: Projection, position: int) -> None:
+    connection.execute(CURSOR, (projection.name, projection.version, position))
+
+
+def checksums(connection: Connection[Any], projection: Projection, schema: str) -> dict[str, Checksum]:
+    """Of each table. Derived columns follow from the others and are left out."""
+    return {table.name: _checksum(connection, f"{schema}.{table.name}", table) for table in projection.tables}
+
+
+def _checksum(connection: Connection[Any], target: str, table: Table) -> Checksum:
+    record = f"row({', '.join(table.columns)})"
+    query = f"select count(*), coalesce(sum(hash_record_extended({record}, 0)), 0) from {target}"
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return Checksum(row[0], int(row[1]))
+
+
+def columns_differ(connection: Connection[Any], projection: Projection, schema: str) -> bool:
+    """Whether the tables that are there are not the ones declared (somebody forgot to raise the version)."""
+    found: Sequence[tuple[str, str]] = connection.execute(
+        "select table_name::text, column_name::text from information_schema.columns where table_schema = %s", (schema,)
+    ).fetchall()
+    declared = {(t.name, column) for t in projection.tables for column in (*t.columns, *t.derived)}
+    return set(found) != declared
+
+
+def _has_key(connection: Connection[Any], target: str) -> bool:
+    query = "select from pg_constraint where conrelid = %s::regclass and contype = 'p'"
+    return connection.execute(query, (target,)).fetchone() is not None
+
+
+def _column(kind: str) -> str:
+    name, _, rest = kind.partition(" ")
+    return name if rest == "null" else f"{name} not null {rest}".rstrip()
+
+
+def _run(connection: Connection[Any], statement: str) -> None:
+    connection.execute(statement.encode())

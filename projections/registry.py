@@ -1,0 +1,12 @@
+"""Every projection there is."""
+
+from __future__ import annotations
+
+from projections.account import Accounts
+from projections.event import Catalogue
+from projections.inventory import Inventory
+from projections.kernel import Projection
+from projections.order import Orders
+from projections.ticket import Tickets
+
+ALL: tuple[Projection, ...] = (Catalogue(), Inventory(), Orders(), Tickets(), Accounts())

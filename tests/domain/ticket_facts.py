@@ -1,0 +1,52 @@
+"""Facts of tickets, with everything that a test does not care about filled in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.ticket import Ticket
+from tests.domain.happening import BUYER, DOORS, EVENT, FRIEND, HOLD_ENDS, NOW, ORDER, TIER
+
+
+def held(*, buyer_id: UUID = BUYER, **more: Any) -> Ticket.Held:
+    defaults: dict[str, Any] = {"serial": 7, "order_id": ORDER, "until": HOLD_ENDS, "at": NOW}
+    return Ticket.Held(event_id=EVENT, tier_id=TIER, price=4500, buyer_id=buyer_id, **defaults | more)
+
+
+def released(cause: str = "expired", *, at: datetime = HOLD_ENDS) -> Ticket.Released:
+    return Ticket.Released(cause=cause, event_id=EVENT, tier_id=TIER, at=at)
+
+
+def claimed(attendee_name: str = "Ada") -> Ticket.Claimed:
+    return Ticket.Claimed(attendee_name=attendee_name, at=NOW)
+
+
+def offered(to: UUID = FRIEND) -> Ticket.TransferOffered:
+    return Ticket.TransferOffered(to=to, at=NOW)
+
+
+def declined(by: UUID = FRIEND) -> Ticket.TransferDeclined:
+    return Ticket.TransferDeclined(by=by, at=NOW)
+
+
+def transferred(to: UUID = FRIEND, *, from_id: UUID = BUYER) -> Ticket.Transferred:
+    return Ticket.Transferred(from_id=from_id, to=to, at=NOW)
+
+
+def checked_in(gate: str = "North", *, at: datetime = DOORS) -> Ticket.CheckedIn:
+    return Ticket.CheckedIn(event_id=EVENT, tier_id=TIER, gate=gate, at=at)
+
+
+def cancelled(reason: str = "sold to a tout") -> Ticket.Cancelled:
+    return Ticket.Cancelled(event_id=EVENT, tier_id=TIER, reason=reason, at=NOW)
+
+
+HELD = held()
+RELEASED = released()
+PAID = Ticket.Paid(event_id=EVENT, tier_id=TIER, at=NOW)
+CLAIMED = claimed()
+OFFERED = offered()
+CHECKED_IN = checked_in()
+CANCELLED = cancelled()
