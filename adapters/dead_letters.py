@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,8 @@ class DeadLetters:
         self.name = name
         self.streams: set[UUID] = set()
         self._new: dict[UUID, tuple[int, str]] = {}
-        self._set_aside: Counter[UUID] = Counter()
+        self._set_aside: defaultdict[UUID, set[int]] = defaultdict(set)
+        """The positions met in this batch: sets, because a batch may be tried more than once."""
 
     def load(self, connection: Connection[Any]) -> None:
         """What was saved, forgetting what was not."""
@@ -45,25 +46,24 @@ class DeadLetters:
 
     def admit(self, facts: list[Recorded], broken: Sequence[Broken] = ()) -> list[Recorded]:
         """The facts of streams that nothing is wrong with; ``broken`` are those that could not even be decoded."""
-        bad_from: dict[UUID, int] = {}
+        begins: dict[UUID, int] = {}
         for stream_id, position, error in broken:
-            if bad_from.setdefault(stream_id, position) == position:
-                self.add(stream_id, position, error)
-            else:
-                self._set_aside[stream_id] += 1
+            if stream_id not in self.streams:
+                begins[stream_id] = position
+            self.add(stream_id, position, error)
         if not self.streams:
             return facts
         admitted = []
         for fact in facts:
-            if fact.stream_id in self.streams and fact.position >= bad_from.get(fact.stream_id, 0):
-                self._set_aside[fact.stream_id] += 1
+            if fact.stream_id in self.streams and fact.position >= begins.get(fact.stream_id, 0):
+                self._set_aside[fact.stream_id].add(fact.position)
             else:
                 admitted.append(fact)
         return admitted
 
     def add(self, stream_id: UUID, position: int, error: str) -> None:
         """Set a fact aside, and with it those of its stream that follow."""
-        self._set_aside[stream_id] += 1
+        self._set_aside[stream_id].add(position)
         if stream_id in self.streams:
             return
         self.streams.add(stream_id)
@@ -74,8 +74,8 @@ class DeadLetters:
         """Within the batch's transaction."""
         for stream_id, (position, error) in self._new.items():
             connection.execute(SAVE, (self.name, stream_id, position, error))
-        for stream_id, count in self._set_aside.items():
-            connection.execute(COUNT, (count, self.name, stream_id))
+        for stream_id, positions in self._set_aside.items():
+            connection.execute(COUNT, (len(positions), self.name, stream_id))
 
     def saved(self) -> None:
         """The transaction has been committed."""

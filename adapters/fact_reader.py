@@ -41,7 +41,8 @@ class Page(NamedTuple):
     count: int
     facts: tuple[list[Recorded], ...]
     """For each projection of the reader those it handles, in order."""
-    broken: list[Broken]
+    broken: tuple[list[Broken], ...]
+    """For each projection those that it would have handled."""
 
 
 class FactReader:
@@ -63,9 +64,9 @@ class FactReader:
         facts, broken = self._decode(stored)
         return Page(last, len(stored), facts, broken)
 
-    def _decode(self, stored: list[Stored]) -> tuple[tuple[list[Recorded], ...], list[Broken]]:
+    def _decode(self, stored: list[Stored]) -> tuple[tuple[list[Recorded], ...], tuple[list[Broken], ...]]:
         facts: tuple[list[Recorded], ...] = tuple([] for _ in self.projections)
-        broken: list[Broken] = []
+        broken: tuple[list[Broken], ...] = tuple([] for _ in self.projections)
         takers_of = self._takers
         for position, stream_id, version, topic, payload, recorded_at in stored:
             takers = takers_of.get(topic)
@@ -79,7 +80,8 @@ class FactReader:
                 self._pass_over(topic, position)
                 continue
             except ValueError as error:  # pydantic's, and upcasters'
-                broken.append(Broken(stream_id, position, f"{type(error).__name__}: {error}"))
+                for index in takers:
+                    broken[index].append(Broken(stream_id, position, f"{type(error).__name__}: {error}"))
                 continue
             for index in takers:
                 facts[index].append(recorded)

@@ -11,7 +11,8 @@ from projections.kernel import Projection, Table
 
 CURSOR = b"""
     insert into projections.cursors (name, version, position) values (%s, %s, %s)
-    on conflict (name) do update set version = excluded.version, position = excluded.position, updated_at = now()"""
+    on conflict (name) do update set version = excluded.version, generation = cursors.generation + 1,
+        position = excluded.position, updated_at = now()"""
 
 FILLFACTOR = 85
 """Room for changed rows beside the old ones, so that a change of status touches no index (HOT)."""

@@ -107,8 +107,9 @@ async def set_roles(user_id: UUID, body: RolesRequest, call: CurrentCall) -> Res
 
 @router.on("GET", "/v1/users", policy=ADMIN, returns=Page[UserAnswer])
 async def list_users(call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
-    after = from_cursor(cursor, int)
-    rows = await accounts.page(call.app.views, after=after[0] if after else 0, limit=limit + 1)
+    """Everybody, latest registered first."""
+    before = from_cursor(cursor, int)
+    rows = await accounts.listed(call.app.views, before=before[0] if before else None, limit=limit + 1)
     items = [
         {"user_id": row.account_id, "email": row.email, "name": row.name, "roles": row.roles} for row in rows[:limit]
     ]

@@ -14,7 +14,6 @@ from uuid import UUID
 from adapters.projector import Projector
 from adapters.rebuild import RebuildReport, rebuild
 from adapters.views import PostgresViews
-from projections.registry import ALL
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.codes import Ed25519TicketCodes
@@ -41,8 +40,10 @@ from commands.kernel import Ledger as CommandLedger
 from commands.order import PaymentProvider
 from domain.account import EmailTakenError, Role
 from domain.kernel import Aggregate, utc_now
+from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
 from projections import ticket as ticket_view
+from projections.registry import ALL
 
 POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS_MAX = 10.0
@@ -186,11 +187,17 @@ class Application:
     async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
         await self.view_positions.wait_for(position)
         rows = await ticket_view.taken_of_tier(self.views, event_id, tier_id)
-        free = TicketStatus.AVAILABLE
-        return [Taken(row.place, row.ticket_id, row.version, row.status == free) for row in rows]
+        return [Taken(_place(row), row.ticket_id, row.version, row.status == TicketStatus.AVAILABLE) for row in rows]
 
     async def _load_tickets(self, ticket_ids: Sequence[UUID]) -> list[Ticket]:
         return await self.store.load(Ticket, ticket_ids)
+
+
+def _place(row: ticket_view.Taken) -> int | str:
+    """A serial, or a seat's key."""
+    if row.serial is not None:
+        return row.serial
+    return Seat.model_construct(section=row.section, row=row.row_label, number=row.number).key
 
 
 def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:

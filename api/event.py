@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -52,6 +53,7 @@ from domain.event import (
     Display,
     Event,
     EventStatus,
+    Tier,
     Venue,
 )
 from domain.kernel import NotFoundError
@@ -59,8 +61,8 @@ from domain.money import Amount, Currency
 from domain.order import ORDER_TICKETS_MAX
 from domain.seat import Label, Seat, ticket_id
 from domain.ticket import Ticket, TicketStatus
-from projections import event as catalogue
 from projections import inventory
+from projections.event_search import ListedEvent, ListedTier, Search, search, versions
 
 router = ContractRouter("events")
 
@@ -242,7 +244,6 @@ class EventAnswer(Answer):
     hold_seconds: int
     display: Display
     cancel_reason: str | None
-    content_version: int
     version: int
     tiers: list[TierAnswer]
 
@@ -279,7 +280,32 @@ class VersionAnswer(Answer):
 
 
 def event_json(event: Event) -> bytes:
-    return to_json(catalogue.document(event))
+    return to_json(_document(event, event.id, event.known_details, event.tiers.values()))
+
+
+def _listed(event: ListedEvent) -> dict[str, object]:
+    return _document(event, event.event_id, event.details, event.tiers)
+
+
+def _document(
+    event: Event | ListedEvent, event_id: UUID, details: Details, tiers: Iterable[Tier | ListedTier]
+) -> dict[str, object]:
+    """An event as clients see it, whether it was folded or found in the catalogue."""
+    return {
+        "event_id": event_id,
+        "organizer_id": event.organizer_id,
+        "status": event.status,
+        **{name: getattr(details, name) for name in DETAILS},
+        "venue": details.venue.model_dump(),
+        "display": details.display.model_dump(),
+        "currency": event.currency,
+        "cancel_reason": event.cancel_reason,
+        "version": event.version,
+        "tiers": [{name: getattr(tier, name) for name in TierAnswer.model_fields} for tier in tiers],
+    }
+
+
+DETAILS = tuple(name for name in Details.model_fields if name not in ("venue", "display"))
 
 
 def staff_json(event: Event) -> bytes:
@@ -315,21 +341,21 @@ async def list_events(
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> Response:
-    found = await catalogue.search(
-        call.app.views,
+    wanted = Search(
         query=query,
         city=city,
         tag=tag,
-        from_=from_,
-        to=to,
+        starts_from=from_,
+        starts_before=to,
         status=status,
-        include_drafts_of=call.account.id if call.account is not None else None,
+        drafts_of=call.account.id if call.account is not None else None,
         after=from_cursor(cursor, datetime, UUID),
-        limit=limit + 1,
         as_of=as_of,
     )
-    following = to_cursor(found[limit - 1].starts_at, found[limit - 1].event_id) if len(found) > limit else None
-    return _json(to_json({"items": [row.document for row in found[:limit]], "next_cursor": following}))
+    found = await search(call.app.views, wanted, limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    following = to_cursor(last.details.starts_at, last.event_id) if last is not None else None
+    return _json(to_json({"items": [_listed(event) for event in found[:limit]], "next_cursor": following}))
 
 
 @router.on("GET", "/v1/events/{event_id}", policy=ANYONE, returns=EventAnswer)
@@ -347,8 +373,8 @@ async def event_history(
     """Every version of what the event offered, oldest first."""
     await call.event_seen_by_caller(event_id)
     after = from_cursor(cursor, int)
-    rows = await catalogue.versions(call.app.views, event_id, after=after[0] if after else 0, limit=limit + 1)
-    items = [{"position": row.position, "at": row.at, "event": row.document} for row in rows[:limit]]
+    rows = await versions(call.app.views, event_id, after=after[0] if after else 0, limit=limit + 1)
+    items = [{"position": row.position, "at": row.at, "event": _listed(row)} for row in rows[:limit]]
     following = to_cursor(rows[limit - 1].position) if len(rows) > limit else None
     return _json(to_json({"items": items, "next_cursor": following}))
 
@@ -409,9 +435,8 @@ async def staff_gates(event_id: UUID, body: StaffRequest, call: CurrentCall) -> 
 async def availability(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
     await _public_event(call, event_id, as_of)
     found = await inventory.availability(call.app.views, event_id, as_of=as_of)
-    if not found.tiers:
-        raise NotFoundError
-    return _json(to_json({"event_id": event_id, "position": found.position, "tiers": found.tiers}))
+    tiers = [tier._asdict() for tier in found.tiers]
+    return _json(to_json({"event_id": event_id, "position": found.position, "tiers": tiers}))
 
 
 @router.on("GET", "/v1/events/{event_id}/seats", policy=ANYONE, returns=Page[SeatAnswer])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import Query, Response
@@ -178,15 +178,12 @@ async def list_orders(
         event = await call.fold(Event, event_id)
         if event.organizer_id != call.user_id and not call.oversees:
             raise NotFoundError
-    before = from_cursor(cursor, int)
-    rows = await orders.page(
-        call.app.views,
-        buyer_id=call.user_id if event_id is None else None,
-        event_id=event_id,
-        before=before[0] if before else None,
-        as_of=as_of,
-        limit=limit + 1,
-    )
+    start = from_cursor(cursor, int)
+    page: dict[str, Any] = {"as_of": as_of, "before": start[0] if start else None, "limit": limit + 1}
+    if event_id is not None:
+        rows = await orders.of_event(call.app.views, event_id, **page)
+    else:
+        rows = await orders.of_buyer(call.app.views, call.user_id, **page)
     found = await call.fold_all(Order, [row.order_id for row in rows[:limit]], as_of)
     following = to_cursor(rows[limit - 1].placed_position) if len(rows) > limit else None
     items = await _documents(call, [order for order in found if order.exists], as_of)

@@ -139,17 +139,20 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
 
 @router.on("GET", "/v1/tickets", policy=SIGNED_IN, returns=Page[TicketAnswer])
 async def list_tickets(call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
-    """The tickets that the caller holds (or held as of then), in the order in which they came."""
-    after = from_cursor(cursor, int)
-    rows = await tickets.held_by(
-        call.app.views, call.user_id, after=after[0] if after else 0, limit=limit + 1, as_of=as_of
-    )
-    found = await call.fold_all(Ticket, [row.ticket_id for row in rows[:limit]], as_of)
+    """The tickets that the caller holds (or held as of then), latest acquired first."""
+    start = from_cursor(cursor, int)
+    before = start[0] if start else None
+    if as_of is None:
+        now = await tickets.held_by(call.app.views, call.user_id, before=before, limit=limit + 1)
+        rows = [(row.ticket_id, row.acquired_position) for row in now]
+    else:
+        rows = await tickets.held_by_as_of(call.app.views, call.user_id, as_of, before=before, limit=limit + 1)
+    found = await call.fold_all(Ticket, [ticket_id for ticket_id, _ in rows[:limit]], as_of)
     mine = [ticket for ticket in found if ticket.holder_id == call.user_id]
     event_ids = list({ticket.known_event_id for ticket in mine})
     events = {event.id: event for event in await call.fold_all(Event, event_ids, as_of)}
     items = [document(ticket, ticket.status_during(events[ticket.known_event_id])) for ticket in mine]
-    following = to_cursor(rows[limit - 1].position) if len(rows) > limit else None
+    following = to_cursor(rows[limit - 1][1]) if len(rows) > limit else None
     return _json(to_json({"items": items, "next_cursor": following}))
 
 

@@ -22,7 +22,7 @@ from commands.order import ExpireOrder, RefundOrder
 from domain.event import Event
 from domain.kernel import Refusal
 from domain.order import Order
-from projections import event as catalogue
+from projections import event_search as catalogue
 from projections import order as orders
 
 AT_ONCE_MAX = 256
@@ -91,13 +91,12 @@ class Timekeeper:
     async def _sweep(self) -> None:
         """Ask the views: at the start for everything, later for what a missed fact would have left behind."""
         await self._app.view_positions.wait_for(self._app.store.follower.position)
-        for row in await orders.pending(self._app.views, limit=SWEEP_ROWS_MAX):
-            if row.order_id not in self._pending:
-                self._remember(row.expires_at, row.order_id, Order)
-        for due in await catalogue.running(self._app.views, limit=SWEEP_ROWS_MAX):
-            self._remember(due.next_time, due.event_id, Event)
-        for event_id in await orders.events_to_refund(self._app.views, limit=SWEEP_ROWS_MAX):
-            self._cancelled.add(event_id)
+        for order_id, expires_at in await orders.pending(self._app.views, limit=SWEEP_ROWS_MAX):
+            if order_id not in self._pending:
+                self._remember(expires_at, order_id, Order)
+        for event_id, due in await catalogue.running(self._app.views, limit=SWEEP_ROWS_MAX):
+            self._remember(due, event_id, Event)
+        self._cancelled.update(await orders.events_to_refund(self._app.views, limit=SWEEP_ROWS_MAX))
         self._sooner.set()
 
     # -- Keeping them -------------------------------------------------------------------

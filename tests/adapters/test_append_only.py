@@ -38,21 +38,22 @@ async def one_fact(ledger: PostgresLedger, database: str) -> str:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("role", ["counterfoil_app", "counterfoil_projector"])
-@pytest.mark.parametrize("change", [*CHANGES, *BEHIND_ITS_BACK])
-async def test_the_application_lacks_the_right(one_fact: str, role: Role, change: str) -> None:
+async def test_the_application_lacks_the_right(one_fact: str, role: Role) -> None:
     before = rows_of(one_fact)
-    with psycopg.connect(conninfo(one_fact, role)) as conn, pytest.raises(InsufficientPrivilege):
-        conn.execute(change.encode())
+    with psycopg.connect(conninfo(one_fact, role), autocommit=True) as conn:
+        for change in (*CHANGES, *BEHIND_ITS_BACK):
+            with pytest.raises(InsufficientPrivilege):
+                conn.execute(change.encode())
     assert rows_of(one_fact) == before
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("session", ["origin", "replica"])
-async def test_even_a_superuser_is_refused(one_fact: str, change: str, session: str) -> None:
+async def test_even_a_superuser_is_refused(one_fact: str, session: str) -> None:
     before = rows_of(one_fact)
-    with psycopg.connect(one_fact) as conn:
-        conn.execute(f"set session_replication_role = {session}".encode())  # which silences ordinary triggers
-        with pytest.raises(RestrictViolation, match="append-only"):
-            conn.execute(change.encode())
+    with psycopg.connect(one_fact, autocommit=True) as conn:
+        conn.execute(f"set session_replication_role = {session}".encode())  # replica silences ordinary triggers
+        for change in CHANGES:
+            with pytest.raises(RestrictViolation, match="append-only"):
+                conn.execute(change.encode())
     assert rows_of(one_fact) == before

@@ -1,0 +1,158 @@
+"""The projector: keeps every view up with the ledger. However many are started, one at a time does the work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from time import monotonic
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import Connection
+
+from adapters.projector_session import LEDGER_CHANNEL, PAGE_FACTS, Session, open_connection
+from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError, RebuildStoppedError
+from projections.kernel import Projection
+from projections.progress import LAG, Lag
+from projections.registry import ALL
+
+LEADER_LOCK = 0x0C0F_0002
+"""Advisory lock of the one projector that works. It is the session's, so it ends with the connection it writes on."""
+LEADER_POLL_SECONDS = 0.5
+LEADER_SECONDS_MAX = 30.0
+"""How long `catch_up` waits for another projector to let go."""
+POLL_SECONDS = 1.0
+"""A fallback: what a lost notification would otherwise delay for ever."""
+STOP_POLL_SECONDS = 0.1
+BATCH_SECONDS_MIN = 0.005
+"""Under load batches begin no closer together than this: fewer and larger ones leave more of the machine to others."""
+BACKOFF_SECONDS = 0.1
+BACKOFF_SECONDS_MAX = 5.0
+FAILURES_MAX = 200
+"""In a row, which with the longest back-off is a quarter of an hour without a database."""
+REBUILD_RETRY_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+class NotLeaderError(RuntimeError):
+    """Another projector is at work and did not let go in time."""
+
+
+class Projector:
+    """Synchronous: for a thread or a process of its own. ``on_batch`` is told of facts and seconds after each batch."""
+
+    def __init__(self, url: str, projections: Sequence[Projection] = ALL) -> None:
+        self._url = url
+        self._projections = tuple(projections)
+        self.on_batch: Callable[[int, float], None] = lambda facts, seconds: None
+        self.on_rebuild: Callable[[RebuildReport], None] = lambda report: None
+        self.leads = False
+        self.facts_total = 0
+        self.batches_total = 0
+        self._rebuilding: threading.Thread | None = None
+        self._left: frozenset[str] = frozenset()
+        self._rebuild_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Lead, or stand by until the leader goes; connect again when the connection breaks. Returns when stopped.
+
+        Raises psycopg.Error when the database has failed FAILURES_MAX times in a row.
+        """
+        failures = 0
+        while not stop.is_set():
+            batches = self.batches_total
+            try:
+                with closing(open_connection(self._url)) as connection:
+                    if _take_lead(connection, stop):
+                        self._follow(connection, stop)
+            except (psycopg.Error, OSError) as error:
+                failures = 1 if self.batches_total > batches else failures + 1
+                log.warning("projector_interrupted", error=str(error).strip(), failures=failures)
+                if failures >= FAILURES_MAX:
+                    raise
+                stop.wait(min(BACKOFF_SECONDS * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX))
+            finally:
+                self.leads = False
+        if self._rebuilding is not None:
+            self._rebuilding.join()
+
+    def catch_up(self) -> int:
+        """Bring every view to the ledger's head, rebuilding what is outdated, and return the position.
+
+        Raises NotLeaderError.
+        """
+        with closing(open_connection(self._url)) as connection:
+            stop = threading.Event()
+            timer = threading.Timer(LEADER_SECONDS_MAX, stop.set)
+            timer.start()
+            try:
+                if not _take_lead(connection, stop):
+                    raise NotLeaderError
+            finally:
+                timer.cancel()
+            session = Session(connection, self._projections)
+            session.prepare()
+            if outdated := session.outdated():
+                Rebuild(self._url, outdated).run()
+            while self._step(session):
+                pass
+            return min(cursor.position for cursor in session.cursors())
+
+    def lag(self) -> list[Lag]:
+        """Of each view, as the database has it now."""
+        with closing(open_connection(self._url)) as connection:
+            return [Lag(*row) for row in connection.execute(LAG.encode())]
+
+    # -- Leading -------------------------------------------------------------------
+
+    def _follow(self, connection: Connection[Any], stop: threading.Event) -> None:
+        self.leads = True
+        session = Session(connection, self._projections)
+        session.prepare()
+        connection.execute(f"listen {LEDGER_CHANNEL}".encode())
+        while not stop.is_set():
+            began = monotonic()
+            self._keep_rebuilding(session, stop)
+            if not self._step(session):
+                _await_notification(connection, stop)
+            elif session.last_facts < PAGE_FACTS:
+                stop.wait(max(0.0, BATCH_SECONDS_MIN - (monotonic() - began)))
+
+    def _step(self, session: Session) -> bool:
+        began, before = monotonic(), session.facts_total
+        moved = session.step(self._left)
+        if moved:
+            facts = session.facts_total - before
+            self.facts_total += facts
+            self.batches_total += 1
+            self.on_batch(facts, monotonic() - began)
+        return moved
+
+    def _keep_rebuilding(self, session: Session, stop: threading.Event) -> None:
+        """Rebuild outdated views beside the work; until the swap they stay as they are, and are read as they are."""
+        if self._rebuilding is not None:
+            if self._rebuilding.is_alive():
+                return
+            self._rebuilding, self._left = None, frozenset()
+            self._rebuild_at = monotonic() + REBUILD_RETRY_SECONDS
+        ...
+
+
+def _take_lead(connection: Connection[Any], stop: threading.Event) -> bool:
+    while not stop.is_set():
+        row = connection.execute("select pg_try_advisory_lock(%s)", (LEADER_LOCK,)).fetchone()
+        if row == (True,):
+            return True
+        stop.wait(LEADER_POLL_SECONDS)
+    return False
+
+
+def _await_notification(connection: Connection[Any], stop: threading.Event) -> None:
+    """Until the ledger has moved, the fallback's time is over, or we are to stop."""
+    deadline = monotonic() + POLL_SECONDS
+    while not stop.is_set() and monotonic() < deadline:
+        if list(connection.notifies(timeout=STOP_POLL_SECONDS, stop_after=1)):
+            return
