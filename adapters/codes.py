@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hmac import compare_digest
 from uuid import UUID
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adapters.sealing import derive
@@ -18,7 +18,6 @@ from commands.ticket import CodeContent
 from domain.ticket import BadCodeError
 
 PREFIX = "CF1."
-BODY_BYTES = 84
 CODE_LENGTH = len(PREFIX) + 112
 
 
@@ -40,13 +39,15 @@ class Ed25519TicketCodes:
         return PREFIX + urlsafe_b64encode(content + signature).decode().rstrip("=")
 
     def verify(self, code: str) -> CodeContent:
+        # We hold the private key and Ed25519 is deterministic: there is one right code, and making it again takes a
+        # third of the time that checking a signature does. Scanners, with the public key only, check the signature.
         if len(code) != CODE_LENGTH or not code.startswith(PREFIX):
             raise BadCodeError
         try:
             body = urlsafe_b64decode(code[len(PREFIX) :].encode("ascii"))
-            if len(body) != BODY_BYTES or urlsafe_b64encode(body).decode() != code[len(PREFIX) :]:
-                raise BadCodeError  # one code, one spelling
-            self._public.verify(body[20:], PREFIX.encode() + body[:20])
-        except (InvalidSignature, binascii.Error, UnicodeEncodeError) as error:
+        except (binascii.Error, UnicodeEncodeError) as error:
             raise BadCodeError from error
-        return CodeContent(UUID(bytes=body[:16]), int.from_bytes(body[16:20], "big"))
+        content = CodeContent(UUID(bytes=body[:16]), int.from_bytes(body[16:20], "big"))
+        if not compare_digest(code, self.sign(*content)):
+            raise BadCodeError
+        return content
