@@ -7,7 +7,7 @@ The signature covers the prefix and the first 20 bytes.
 from __future__ import annotations
 
 import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from hmac import compare_digest
 from uuid import UUID
 
@@ -44,7 +44,7 @@ class Ed25519TicketCodes:
         if len(code) != CODE_LENGTH or not code.startswith(PREFIX):
             raise BadCodeError
         try:
-            body = urlsafe_b64decode(code[len(PREFIX) :].encode("ascii"))
+            body = b64decode(code[len(PREFIX) :].encode("ascii"), altchars=b"-_", validate=True)
         except (binascii.Error, UnicodeEncodeError) as error:
             raise BadCodeError from error
         content = CodeContent(UUID(bytes=body[:16]), int.from_bytes(body[16:20], "big"))

@@ -93,8 +93,5 @@ def test_admins_may_change_their_other_roles() -> None:
 
 def test_the_state_says_who_somebody_is() -> None:
     account = folded(Account, REGISTERED, ADMIN)
-    assert (account.email, account.name, account.roles) == (
-        "ada@example.com",
-        "Ada",
-        {Role.ATTENDEE, Role.ADMIN},
-    )
+    assert (account.email, account.name) == ("ada@example.com", "Ada")
+    assert account.roles == {Role.ATTENDEE, Role.ADMIN}
