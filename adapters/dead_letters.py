@@ -88,27 +88,33 @@ class DeadLetters:
         self.save(connection)
 
 
-def fold(projection: Projection, facts: list[Recorded], letters: DeadLetters) -> Rows:
-    """What the facts do to the view. Those it fails on are set aside, and leave no half of a change behind."""
-    rows = Rows()
-    try:
+def fold(
+    projection: Projection, facts: list[Recorded], letters: DeadLetters, rows: Rows, *, careful: bool = False
+) -> None:
+    """Gather what the facts do to the view. What the projection raises leaves ``rows`` of no use: begin anew, careful.
+
+    ``careful`` sets aside the facts that the projection fails on. Each is tried on rows of its own first, so that it
+    leaves no half of a change behind: projecting is a pure function and can be done twice.
+    """
+    if not careful:
         projection.project_all(facts, rows)
-    except Exception:  # noqa: BLE001 - whatever a projection's bug raises, it is the view of one stream that stops
-        rows = _fold_one_by_one(projection, facts, letters)
-    return rows
-
-
-def _fold_one_by_one(projection: Projection, facts: list[Recorded], letters: DeadLetters) -> Rows:
-    """Each fact is tried on rows of its own first: projecting is a pure function, so it can be done twice."""
-    rows = Rows()
+        return
     for recorded in facts:
-        if recorded.stream_id in letters.streams:
-            letters.admit([recorded])
+        if not letters.admit([recorded]):
             continue
         try:
             projection.project(recorded, Rows())
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever a bug raises, it is the view of one stream that stops
             letters.add(recorded.stream_id, recorded.position, f"{type(error).__name__}: {error}")
         else:
             projection.project(recorded, rows)
+
+
+def fold_safely(projection: Projection, facts: list[Recorded], letters: DeadLetters) -> Rows:
+    rows = Rows()
+    try:
+        fold(projection, facts, letters, rows)
+    except Exception:  # noqa: BLE001 - as above
+        rows = Rows()
+        fold(projection, facts, letters, rows, careful=True)
     return rows

@@ -38,7 +38,7 @@ class Broken(NamedTuple):
 class Page(NamedTuple):
     last: int
     """The position of the last fact read; where the page began if there was none."""
-    count: int
+    size: int
     facts: tuple[list[Recorded], ...]
     """For each projection of the reader those it handles, in order."""
     broken: tuple[list[Broken], ...]

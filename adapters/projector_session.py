@@ -51,6 +51,8 @@ class Session:
         self.connection = connection
         self.projections = {projection.name: projection for projection in projections}
         self.facts_total = 0
+        self.last_facts = 0
+        """Of the last batch; fewer than a page: there was no more."""
         self._views = {p.name: ViewUpdater(connection, p, p.name) for p in projections}
         self._generations: dict[str, int] = {}
         self._readers: dict[tuple[str, ...], FactReader] = {}
@@ -121,7 +123,8 @@ class Session:
             self.connection.execute(ANNOUNCE, (VIEWS_CHANNEL, list(self.projections)), prepare=True)
         for view in views:
             view.letters.saved()
-        self.facts_total += page.count
+        self.facts_total += page.size
+        self.last_facts = page.size
         return page.last
 
     def _forget_stale(self, locked: Sequence[Cursor]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from adapters.dead_letters import DeadLetters, fold
+from adapters.dead_letters import DeadLetters, fold_safely
 from adapters.fact_reader import Page
 from adapters.view_writer import ViewWriter
 from projections.kernel import Projection, Recorded
@@ -34,7 +34,7 @@ class ViewUpdater:
 
     def write(self, facts: list[Recorded]) -> int:
         """Returns the number of rows. Raises DATA_ERRORS."""
-        return self.writer.write(fold(self.projection, facts, self.letters)) if facts else 0
+        return self.writer.write(fold_safely(self.projection, facts, self.letters)) if facts else 0
 
     def write_bisecting(self, facts: list[Recorded]) -> int:
         """`write`, setting aside the facts whose rows the database refuses. They are found in O(log n) attempts each."""

@@ -10,7 +10,7 @@ from psycopg import Cursor
 from psycopg.types.json import Json
 
 from projections.kernel import Projection, Table
-from projections.rows import Changes, Row, Rows, TableRows, Tallied
+from projections.rows import Row, Rows, Tallied
 
 
 class ViewWriter:
@@ -24,29 +24,34 @@ class ViewWriter:
 
     def write(self, rows: Rows) -> int:
         """Raises psycopg's errors, and TypeError for values that JSON cannot carry. Returns the number of rows."""
-        return sum(self._write_table(table, changes) for table, changes in rows.of.items())
+        self.write_new(rows)
+        self.write_changes(rows)
+        return len(rows)
 
-    def _write_table(self, table: Table, rows: TableRows) -> int:
-        for changes in rows.segments:
-            self._write_changes(table, changes)
-        if rows.appended:
-            self._insert(table, rows.appended)
-        if rows.tallied:
-            self._tally(table, rows.tallied)
-        for names, revised in _by_columns(rows.revised):
-            self._run("revise", table, names, revised)
-        counts = (len(c.inserted) + len(c.put) + len(c.added) + len(c.patched) for c in rows.segments)
-        return sum(counts) + len(rows.appended) + len(rows.tallied) + len(rows.revised)
+    def write_new(self, rows: Rows) -> None:
+        """The rows that were not there. They come first: later facts of the batch may change them."""
+        for table, of_table in rows.of.items():
+            if of_table.inserted:
+                self._insert(table, list(of_table.inserted.values()))
+            if of_table.twice:
+                self._insert(table, of_table.twice)
+            if of_table.appended:
+                self._insert(table, of_table.appended)
+            if of_table.tallied:
+                self._tally(table, of_table.tallied)
 
-    def _write_changes(self, table: Table, changes: Changes) -> None:
-        if changes.inserted:
-            self._insert(table, list(changes.inserted.values()))
-        if changes.put:
-            self._run("put", table, tuple(table.columns), list(changes.put.values()))
-        for names, rows in _by_columns(changes.added.values()):
-            self._run("add", table, names, rows)
-        for names, rows in _by_columns(changes.patched.values()):
-            self._run("patch", table, names, rows)
+    def write_changes(self, rows: Rows) -> None:
+        """What becomes of rows that were there, and of histories that repeat them."""
+        for table, of_table in rows.of.items():
+            if of_table.put:
+                self._run("put", table, tuple(table.columns), list(of_table.put.values()))
+            for kind, changed in (
+                ("add", of_table.added.values()),
+                ("patch", of_table.patched.values()),
+                ("revise", of_table.revised),
+            ):
+                for names, group in _by_columns(changed):
+                    self._run(kind, table, names, group)
 
     def _insert(self, table: Table, rows: Sequence[Row]) -> None:
         self._run("insert", table, tuple(table.columns), rows)

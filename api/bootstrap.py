@@ -11,9 +11,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from adapters.projector import Projector
-from adapters.rebuild import RebuildReport, rebuild
-from adapters.views import PostgresViews
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.codes import Ed25519TicketCodes
@@ -27,9 +24,12 @@ from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import ViewPositions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
+from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
+from adapters.rebuild import Rebuild, RebuildReport
 from adapters.sealing import Sealer
 from adapters.tokens import JwtTokens
+from adapters.views import PostgresViews
 from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
@@ -43,6 +43,7 @@ from domain.kernel import Aggregate, utc_now
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
 from projections import ticket as ticket_view
+from projections.progress import lag
 from projections.registry import ALL
 
 POOL_CONNECTIONS_MAX = 8
@@ -67,6 +68,7 @@ class Application:
             min_size=1,
             max_size=POOL_CONNECTIONS_MAX,
             timeout=POOL_WAIT_SECONDS_MAX,
+            kwargs={"autocommit": True},
             open=False,
         )
         self._reader = LedgerReader(self._pool)
@@ -179,10 +181,10 @@ class Application:
         observability.VIEWS.set(self.view_positions.position)
         observability.BATCHES.set(self.store.committer.batches)
         observability.COMMANDS.set(self.store.committer.requests)
-        for name, facts, seconds, dead in await self.views.lag(position):
-            observability.LAG.labels(name).set(facts)
-            observability.LAG_SECONDS.labels(name).set(seconds)
-            observability.DEAD_LETTERS.labels(name).set(dead)
+        for view in await lag(self.views):
+            observability.LAG.labels(view.name).set(view.facts)
+            observability.LAG_SECONDS.labels(view.name).set(view.seconds)
+            observability.DEAD_LETTERS.labels(view.name).set(view.dead_streams)
 
     async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
         await self.view_positions.wait_for(position)
@@ -197,7 +199,7 @@ def _place(row: ticket_view.Taken) -> int | str:
     """A serial, or a seat's key."""
     if row.serial is not None:
         return row.serial
-    return Seat.model_construct(section=row.section, row=row.row_label, number=row.number).key
+    return Seat(section=row.section or "", row=row.row_label or "", number=row.number or "").key
 
 
 def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:
@@ -228,7 +230,7 @@ def rebuild_views(url: str, names: Sequence[str], show: Callable[[str, int, int]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise LookupError(f"there is no view {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    return rebuild(url, [known[name] for name in names] or list(ALL), progress=show)
+    return Rebuild(url, [known[name] for name in names] or list(ALL), progress=show).run()
 
 
 __all__ = [

@@ -10,6 +10,9 @@ from api.errors import problem
 BODY_BYTES_MAX = 4 * 1024 * 1024
 """Enough for the largest seat map that one request may release."""
 
+UNDER_WAY_MAX = 4_000
+"""Requests under way in one process. One more would only wait: it is told to come again."""
+
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -33,6 +36,7 @@ class Protected:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +50,16 @@ class Protected:
                     MutableHeaders(raw=message["headers"])["content-security-policy"] = DOCS_POLICY
             await send(message)
 
+        if self._under_way >= UNDER_WAY_MAX:
+            await _overloaded()(scope, receive, guarded)
+            return
+        self._under_way += 1
+        try:
+            await self._handle(scope, receive, guarded)
+        finally:
+            self._under_way -= 1
+
+    async def _handle(self, scope: Scope, receive: Receive, guarded: Send) -> None:
         length, chunked = _body(scope)
         if length > BODY_BYTES_MAX:
             await _too_large()(scope, receive, guarded)
@@ -77,6 +91,11 @@ class Protected:
         except BodyTooLargeError:
             if not started:
                 await _too_large()(scope, receive, send)
+
+
+def _overloaded() -> ASGIApp:
+    detail = "too many requests are under way"
+    return problem(503, "unavailable", detail, headers={"Retry-After": "1", "Connection": "close"})
 
 
 def _too_large() -> ASGIApp:

@@ -73,17 +73,17 @@ def decode(stored_topic: str, payload: bytes) -> Fact:
     Raises UnknownTopicError for a topic or version of the future, pydantic.ValidationError for bytes that are not it.
     """
     cls = type_of_fact.get(stored_topic)
-    if cls is not None and not cls.upcasters:
-        return cls.__pydantic_validator__.validate_json(payload)  # type: ignore[no-any-return]
-    topic, _, suffix = stored_topic.partition("@")
+    if cls is not None and not cls.upcasters:  # `extra`: also for the parts of a fact, which as input are strict
+        return cls.__pydantic_validator__.validate_json(payload, extra="ignore")  # type: ignore[no-any-return]
+    topic, marked, suffix = stored_topic.partition("@")
     cls = type_of_fact.get(topic)
-    version = int(suffix) if suffix.isdigit() else 1
-    if cls is None or version > len(cls.upcasters) + 1:
+    version = (int(suffix) if suffix.isascii() and suffix.isdigit() else 0) if marked else 1
+    if cls is None or not 1 <= version <= len(cls.upcasters) + 1:
         raise UnknownTopicError(f"no fact is known as {stored_topic!r}")
     data = from_json(payload)
     for upcast in cls.upcasters[version - 1 :]:
         data = upcast(data)
-    return cls.model_validate_json(to_json(data))
+    return cls.model_validate_json(to_json(data), extra="ignore")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -125,10 +125,21 @@ async def search(views: Views, wanted: Search, *, limit: int) -> list[ListedEven
     return [_event(row) for row in await views.fetch(sql, {**wanted.params(), "limit": limit})]
 
 
-async def versions(views: Views, event_id: UUID) -> list[ListedEvent]:
-    """Everything an event has been, oldest first."""
-    sql = f"{_listed('catalogue.versions e', 'e.position')} where e.event_id = %(event)s order by e.position"
-    return [_event(row) for row in await views.fetch(sql, {"event": event_id})]
+async def versions(views: Views, event_id: UUID, *, after: int, limit: int) -> list[ListedEvent]:
+    """What an event has been since a position, oldest first."""
+    sql = (
+        f"{_listed('catalogue.versions e', 'e.position')} where e.event_id = %(event)s and e.position > %(after)s"
+        " order by e.position limit %(limit)s"
+    )
+    return [_event(row) for row in await views.fetch(sql, {"event": event_id, "after": after, "limit": limit})]
+
+
+async def running(views: Views, *, limit: int) -> list[tuple[UUID, datetime]]:
+    """Events on which time will have an effect, and when it next has; soonest first."""
+    sql = """
+        select event_id, case status when 'published' then doors_open_at else ends_at end as due
+          from catalogue.events where status in ('published', 'live') order by due limit %(limit)s"""
+    return [(row[0], row[1]) for row in await views.fetch(sql, {"limit": limit})]
 
 
 def _event(row: tuple[Any, ...]) -> ListedEvent:

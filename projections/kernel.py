@@ -35,6 +35,8 @@ class Table:
 
     types: Mapping[str, str] = field(init=False)
     """The columns' bare types."""
+    single: bool = field(init=False)
+    """Whether the key is one column."""
     identity: Callable[[Any], Any] = field(init=False)
     """Of a key, for a dict. A UUID hashes and compares in Python, the integer within it does so in C."""
 
@@ -42,6 +44,7 @@ class Table:
         types = {name: kind.partition(" ")[0] for name, kind in self.columns.items()}
         by_uuid = types[self.key[0]] == "uuid" and (len(self.key) == 1 or self.key[1:] == ("position",))
         object.__setattr__(self, "types", types)
+        object.__setattr__(self, "single", len(self.key) == 1)
         object.__setattr__(self, "identity", attrgetter("int") if by_uuid else _itself)
 
 

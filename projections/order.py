@@ -158,15 +158,26 @@ async def _list(
     return [OrderRow(*row) for row in rows]
 
 
-async def pending(views: Views) -> list[tuple[UUID, datetime]]:
-    """Every order that waits for payment, and until when; soonest first."""
-    sql = "select order_id, expires_at from orders.orders where stage = 'pending' order by expires_at"
-    return [(row[0], row[1]) for row in await views.fetch(sql, {})]
+async def pending(views: Views, *, limit: int) -> list[tuple[UUID, datetime]]:
+    """Orders that wait for payment, and until when; soonest first."""
+    sql = "select order_id, expires_at from orders.orders where stage = 'pending' order by expires_at limit %(limit)s"
+    return [(row[0], row[1]) for row in await views.fetch(sql, {"limit": limit})]
 
 
-async def paid_of_event(views: Views, event_id: UUID) -> list[UUID]:
+async def paid_of_event(views: Views, event_id: UUID, *, limit: int) -> list[UUID]:
     """The orders of an event that have money left to give back."""
     sql = """
         select order_id from orders.orders
-         where event_id = %(event)s and status in ('paid', 'partly_refunded') order by placed_position"""
-    return [row[0] for row in await views.fetch(sql, {"event": event_id})]
+         where event_id = %(event)s and status in ('paid', 'partly_refunded') order by placed_position limit %(limit)s"""
+    return [row[0] for row in await views.fetch(sql, {"event": event_id, "limit": limit})]
+
+
+async def events_to_refund(views: Views, *, limit: int) -> list[UUID]:
+    """Cancelled events for which somebody has money to come back."""
+    sql = """
+        select e.event_id from catalogue.events e
+         where e.status = 'cancelled' and exists (
+               select from orders.orders o
+                where o.event_id = e.event_id and o.status in ('paid', 'partly_refunded'))
+         limit %(limit)s"""
+    return [row[0] for row in await views.fetch(sql, {"limit": limit})]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 from projections.kernel import Views
+
+DEAD_LETTERS_SHOWN_MAX = 100
 
 LAG = """
     select c.name, c.position, h.position - c.position,
@@ -29,3 +32,22 @@ class Lag(NamedTuple):
 
 async def lag(views: Views) -> list[Lag]:
     return [Lag(*row) for row in await views.fetch(LAG, {})]
+
+
+class DeadLetter(NamedTuple):
+    """A stream whose facts a view no longer takes, since the one at ``position`` could not be projected."""
+
+    name: str
+    stream_id: UUID
+    position: int
+    error: str
+    set_aside: int
+    """Facts of the stream passed over, the first included."""
+
+
+async def dead_letters(views: Views) -> list[DeadLetter]:
+    """The latest first, DEAD_LETTERS_SHOWN_MAX at most."""
+    sql = """
+        select name, stream_id, position, error, set_aside from projections.dead_letters
+         order by position desc limit %(limit)s"""
+    return [DeadLetter(*row) for row in await views.fetch(sql, {"limit": DEAD_LETTERS_SHOWN_MAX})]

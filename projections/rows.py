@@ -5,51 +5,37 @@ Changes of one key are merged on the way: what is written is what would be there
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from projections.kernel import Table
 
 Row = dict[str, Any]
-
-
-class Changes:
-    """At most one change a key, but for increments beside a patch. To be written in the order of the fields."""
-
-    __slots__ = ("added", "inserted", "patched", "put")
-
-    def __init__(self) -> None:
-        self.inserted: dict[Any, Row] = {}
-        self.put: dict[Any, Row] = {}
-        self.added: dict[Any, Row] = {}
-        self.patched: dict[Any, Row] = {}
-
-
-class Tallied(NamedTuple):
-    key: Any
-    position: int
-    deltas: Row
+Tallied = tuple[Any, int, Row]
+"""Key, position, and what is added to the totals there."""
 
 
 class TableRows:
-    """What a batch does to one table."""
+    """What a batch does to one table, to be written in the order of the fields. Dicts are by the identity of the key."""
 
-    __slots__ = ("appended", "now", "revised", "segments", "since", "tallied")
+    __slots__ = ("added", "appended", "inserted", "patched", "put", "revised", "since", "tallied", "twice")
 
     def __init__(self) -> None:
-        self.now = Changes()
-        self.segments = [self.now]
-        """To be written one after the other."""
+        self.inserted: dict[Any, Row] = {}
+        self.twice: list[Row] = []
+        """Inserts of a key that the batch has already: for the database to refuse."""
         self.appended: list[Row] = []
         self.tallied: list[Tallied] = []
+        self.put: dict[Any, Row] = {}
+        self.added: dict[Any, Row] = {}
+        self.patched: dict[Any, Row] = {}
         self.revised: list[Row] = []
         self.since: dict[Any, Row] = {}
         """What has been revised of each key since the batch began."""
 
-    def begin_segment(self) -> Changes:
-        self.now = Changes()
-        self.segments.append(self.now)
-        return self.now
+    def __len__(self) -> int:
+        new = len(self.inserted) + len(self.twice) + len(self.appended) + len(self.tallied)
+        return new + len(self.put) + len(self.added) + len(self.patched) + len(self.revised)
 
 
 class Rows:
@@ -63,6 +49,9 @@ class Rows:
     def __init__(self) -> None:
         self.of: dict[Table, TableRows] = {}
 
+    def __len__(self) -> int:
+        return sum(map(len, self.of.values()))
+
     def _of(self, table: Table) -> TableRows:
         rows = self.of.get(table)
         if rows is None:
@@ -73,44 +62,46 @@ class Rows:
 
     def insert(self, table: Table, key: Any, **columns: Any) -> None:
         """A whole row, every column, whose key has never been there: of a fact that happens once. The cheapest."""
-        rows = self._of(table)
-        changes, identity = rows.now, table.identity(key)
-        if identity in changes.inserted or identity in changes.put or identity in changes.added:
-            changes = rows.begin_segment()  # for the database to refuse
-        changes.patched.pop(identity, None)
-        changes.inserted[identity] = _keyed(table, key, columns)
+        rows, identity = self._of(table), table.identity(key)
+        row = _keyed(table, key, columns)
+        if identity in rows.inserted or identity in rows.put or identity in rows.added:
+            rows.twice.append(row)
+        else:
+            rows.patched.pop(identity, None)
+            rows.inserted[identity] = row
 
     def put(self, table: Table, key: Any, **columns: Any) -> None:
         """A whole row, every column, whether or not there was one before."""
-        changes, identity = self._of(table).now, table.identity(key)
-        changes.added.pop(identity, None)
-        changes.patched.pop(identity, None)
-        whole = changes.inserted if identity in changes.inserted else changes.put
+        rows, identity = self._of(table), table.identity(key)
+        rows.added.pop(identity, None)
+        rows.patched.pop(identity, None)
+        whole = rows.inserted if identity in rows.inserted else rows.put
         whole[identity] = _keyed(table, key, columns)
 
     def patch(self, table: Table, key: Any, **columns: Any) -> None:
         """Some columns of a row. Nothing when there is no such row."""
-        changes, identity = self._of(table).now, table.identity(key)
-        row = changes.inserted.get(identity) or changes.put.get(identity) or changes.patched.get(identity)
+        rows, identity = self._of(table), table.identity(key)
+        row = rows.inserted.get(identity) or rows.patched.get(identity) or rows.put.get(identity)
         if row is not None:
             row.update(columns)
         else:
-            changes.patched[identity] = _keyed(table, key, columns)
+            rows.patched[identity] = _keyed(table, key, columns)
 
     def add(self, table: Table, key: Any, **increments: int) -> None:
         """Count up (or down). A row that is not there begins with its defaults.
 
         Of a table whose rows are patched as well, the row must be there: patches and increments are merged apart.
         """
-        changes, identity = self._of(table).now, table.identity(key)
-        row = changes.inserted.get(identity) or changes.put.get(identity)
-        if row is None:
-            patched = changes.patched.get(identity, {})
-            row = changes.added.setdefault(identity, _keyed(table, key, {}))
-        else:
-            patched = row
+        rows, identity = self._of(table), table.identity(key)
+        whole = rows.inserted.get(identity) or rows.put.get(identity)
+        patched = rows.patched.get(identity, {})
         for name, increment in increments.items():
-            target = patched if name in patched else row
+            if whole is not None:
+                target = whole
+            elif name in patched:
+                target = patched
+            else:
+                target = rows.added.setdefault(identity, _keyed(table, key, {}))
             target[name] = target.get(name, 0) + increment
 
     # -- Tables that hold what was true when. ----------------------------------------
@@ -121,7 +112,7 @@ class Rows:
 
     def tally(self, table: Table, key: Any, position: int, **deltas: int) -> None:
         """Running totals: the row of this key and position will hold the totals after it."""
-        self._of(table).tallied.append(Tallied(key, position, deltas))
+        self._of(table).tallied.append((key, position, deltas))
 
     def revise(self, table: Table, key: Any, position: int, **columns: Any) -> None:
         """A row of history that repeats the key's latest but for these columns; the first of a key names them all."""
@@ -132,7 +123,7 @@ class Rows:
 
 
 def _keyed(table: Table, key: Any, columns: Row) -> Row:
-    if len(table.key) == 1:
+    if table.single:
         columns[table.key[0]] = key
     else:
         columns.update(zip(table.key, key, strict=True))

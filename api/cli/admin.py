@@ -13,6 +13,7 @@ from api.bootstrap import Application, prepare
 from api.cli.console import clear_errors, fail, out, settings
 from commands.account import PASSWORD_LENGTH_MIN, SetRoles, account_of
 from domain.account import Role
+from projections.progress import dead_letters, lag
 
 app = typer.Typer(help="Accounts, dead letters and figures, for operators.", no_args_is_help=True)
 
@@ -56,10 +57,10 @@ def status() -> None:
         position, at = await application.ledger_head()
         out.print(f"Ledger: position {position:,}{f', last recorded {at:%Y-%m-%d %H:%M:%S} UTC' if at else ''}")
         table = Table("View", "facts behind", "seconds behind", "streams set aside")
-        for name, facts, seconds, dead in await application.views.lag(position):
-            table.add_row(name, f"{facts:,}", f"{seconds:.1f}", str(dead))
+        for view in await lag(application.views):
+            table.add_row(view.name, f"{view.facts:,}", f"{view.seconds:.1f}", str(view.dead_streams))
         out.print(table)
-        for letter in await application.views.dead_letters():
+        for letter in await dead_letters(application.views):
             out.print(
                 f"[yellow]{letter.name}[/] stream {letter.stream_id} at position {letter.position}: {letter.error}"
                 f" ({letter.set_aside} facts set aside). Put the cause right, then `counterfoil rebuild {letter.name}`.",

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from secrets import token_urlsafe
@@ -18,16 +17,16 @@ import uvicorn
 from api import observability
 from api.app import create_app
 from api.bootstrap import Application, prepare
+from api.children import STOP_SECONDS_MAX, Children, die_with_parent
 from api.cli.console import clear_errors, err, out, settings
 from api.settings import Settings
 from api.worker import run_worker
 
 BACKLOG = 2048
-STOP_SECONDS_MAX = 15
-"""How long a process may take to finish what it has begun."""
+CHILD = "_COUNTERFOIL_CHILD"
+LISTENER = "_COUNTERFOIL_LISTENER"
+"""Between `serve` and the processes it starts."""
 KEEP_ALIVE_SECONDS = 75
-BUSY_REQUESTS_MAX = 4_000
-"""Requests under way in one process; above that 503."""
 
 
 def serve(
@@ -45,10 +44,13 @@ def serve(
         err.print("Starting the database …" if config.embedded else "Migrating the database …", highlight=False)
         url, secret, server = prepare(config)
         children = _children(url, secret, listener, with_worker=with_worker, more=processes - 1)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server hands the signal on when it has shut down
         try:
             asyncio.run(_serve(config, url, secret, listener))
+        except KeyboardInterrupt:
+            err.print("Stopping …", highlight=False)
         finally:
-            _end(children)
+            children.stop()
             if server is not None:
                 server.stop()
 
@@ -59,8 +61,8 @@ def worker() -> None:
         config = settings()
         observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service="counterfoil-worker")
         stop = threading.Event()
-        if os.environ.get("COUNTERFOIL_PARENT_PIPE"):
-            _die_with_parent()
+        if os.environ.get(CHILD):
+            die_with_parent()
         url, secret, _ = prepare(config)
         asyncio.run(run_worker(config, url, secret, stop))
 
@@ -69,8 +71,8 @@ def child_api() -> None:
     """One more API process of `serve --processes`, on the socket it inherited."""
     config = settings()
     observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service="counterfoil-api")
-    _die_with_parent()
-    listener = socket.socket(fileno=int(os.environ["COUNTERFOIL_LISTENER"]))
+    die_with_parent()
+    listener = socket.socket(fileno=int(os.environ[LISTENER]))
     url, secret, _ = prepare(config)
     asyncio.run(_serve(config, url, secret, listener, first=False))
 
@@ -103,7 +105,6 @@ async def _serve(config: Settings, url: str, secret: bytes, listener: socket.soc
             log_level="warning",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS_MAX,
-            limit_concurrency=BUSY_REQUESTS_MAX,
             server_header=False,
         )
     )
@@ -113,52 +114,29 @@ async def _serve(config: Settings, url: str, secret: bytes, listener: socket.soc
 async def _introduce(config: Settings, url: str, secret: bytes) -> None:
     """Say where we listen, and at the first start of the embedded default who the admin is."""
     where = f"http://{config.host}:{config.port}"
-    out.print(f"Counterfoil listens on [bold]{where}[/]  ·  documentation at {where}/docs", highlight=False)
+    out.print(
+        f"Counterfoil listens on [bold]{where}[/]  ·  documentation at {where}/docs", highlight=False, soft_wrap=True
+    )
     shown = config.data_dir / "admin-shown"
     if not config.embedded or config.admin_email is not None or shown.exists():
         return
     email, password = "admin@counterfoil.local", token_urlsafe(12)
     async with Application(config, database_url=url, secret=secret) as application:
         await application.make_admin(email, password, replace_password=True)
-    out.print(f"Admin (shown only this once): [bold]{email}[/]  password: [bold]{password}[/]", highlight=False)
+    out.print(
+        f"Admin (shown only this once): [bold]{email}[/]  password: [bold]{password}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
     shown.touch()
 
 
-def _children(
-    url: str, secret: bytes, listener: socket.socket, *, with_worker: bool, more: int
-) -> list[subprocess.Popen[bytes]]:
-    """Helpers that end when we do, however we end: they watch a pipe that only our death closes."""
+def _children(url: str, secret: bytes, listener: socket.socket, *, with_worker: bool, more: int) -> Children:
     env = os.environ | {
         "COUNTERFOIL_DATABASE_URL": url,
         "COUNTERFOIL_SECRET": secret.decode(),
-        "COUNTERFOIL_PARENT_PIPE": "1",
-        "COUNTERFOIL_LISTENER": str(listener.fileno()),
+        CHILD: "1",
+        LISTENER: str(listener.fileno()),
     }
-    commands = [["worker"]] if with_worker else []
-    starts = [[sys.executable, "-m", "api", *command] for command in commands]
-    starts += [[sys.executable, "-m", "api", "child-api"]] * more
-    return [
-        subprocess.Popen(start, env=env, stdin=subprocess.PIPE, pass_fds=(listener.fileno(),), start_new_session=True)  # noqa: S603 - ourselves
-        for start in starts
-    ]
-
-
-def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        child.terminate()
-    for child in children:
-        try:
-            child.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def _die_with_parent() -> None:
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(STOP_SECONDS_MAX)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    commands = [["worker"]] * with_worker + [["child-api"]] * more
+    return Children(commands, env, [listener.fileno()])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -15,11 +17,12 @@ from tests.adapters.ledger_parts import WAIT_SECONDS_MAX, scalar
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_server() -> Iterator[str]:
     """A server whose settings may be spoilt."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("spoilt"))
-    yield server.start()
-    server.stop()
+    with TemporaryDirectory(prefix="counterfoil-") as data_dir:
+        server = EmbeddedPostgres(Path(data_dir))
+        yield server.start()
+        server.stop()
 
 
 def configure(url: str, setting: str, value: str) -> None:
@@ -57,6 +60,14 @@ def test_a_database_or_a_connection_that_does_not_wait_for_the_disk_is_refused(e
         conn.execute(f'alter database "{conn.info.dbname}" set synchronous_commit = off'.encode())
     with pytest.raises(DatabaseUnfitError, match="synchronous_commit"):
         migrate(empty_database)
+
+
+def test_a_role_that_does_not_wait_for_the_disk_is_refused(own_server: str) -> None:
+    with psycopg.connect(own_server, autocommit=True) as conn:
+        conn.execute("create role hasty superuser login")
+        conn.execute("alter role hasty set synchronous_commit = off")
+    with pytest.raises(DatabaseUnfitError, match="synchronous_commit"):
+        migrate(make_conninfo(own_server, user="hasty"))
 
 
 @pytest.mark.parametrize("waits_for", ["local", "remote_write", "remote_apply", "on"])

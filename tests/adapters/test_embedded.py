@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -18,10 +19,12 @@ from tests.adapters.ledger_parts import scalar
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path)
-    yield server
-    server.stop()
+def server() -> Iterator[EmbeddedPostgres]:
+    # Not below pytest's own directory: another run of pytest would close that to the server's user.
+    with TemporaryDirectory(prefix="counterfoil-") as data_dir:
+        server = EmbeddedPostgres(Path(data_dir))
+        yield server
+        server.stop()
 
 
 def test_it_starts_is_joined_stops_and_remembers(server: EmbeddedPostgres) -> None:

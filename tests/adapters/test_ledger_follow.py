@@ -99,10 +99,12 @@ async def test_after_a_refusal_the_next_look_is_fresh(ledger: PostgresLedger, da
     ticket_id = uuid4()
     await ledger.append(appending((ticket_id, 1)))
     stale = await ledger.peek(Ticket, ticket_id)
+    await ledger.follower.stop()  # it will not hear of what happens elsewhere
     async with started(database) as elsewhere:
         await elsewhere.append(appending((ticket_id, 2, paid())))
-        with pytest.raises(ConflictError):  # whether or not the follower has heard of it
-            await ledger.append(appending(rests_on=[(ticket_id, stale.version)]))
+    assert await ledger.peek(Ticket, ticket_id) is stale
+    with pytest.raises(ConflictError):
+        await ledger.append(appending(rests_on=[(ticket_id, stale.version)]))
     assert (await ledger.peek(Ticket, ticket_id)).version == 2
 
 

@@ -1,0 +1,249 @@
+"""A process that sells, made of the real ledger, inventory, codes and sandbox payments, by a clock that is set by hand.
+
+Scenarios are coroutines: ``@in_a_shop`` opens a shop on a fresh database, runs one, and closes the shop again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Self
+from uuid import UUID
+
+import psycopg
+import uvloop
+
+from adapters.codes import Ed25519TicketCodes
+from adapters.inventory import PooledInventory, Taken
+from adapters.ledger import PostgresLedger
+from adapters.payments import SandboxPayments
+from adapters.sealing import Sealer
+from commands import event, order, ticket
+from commands.kernel import Command, Handler, Ledger, decide, new_metadata
+from commands.order import Capture, Pick
+from domain.event import Event, Tier
+from domain.kernel import Fact, decode
+from domain.money import Money
+from domain.order import Order
+from domain.seat import Seat
+from domain.ticket import Ticket, TicketStatus
+from tests.domain.event_facts import details
+from tests.domain.happening import BUYER, NOW, ORGANIZER
+
+SECRET = b"a secret that only these tests share"
+SCENARIO_SECONDS_MAX = 30.0
+
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+class HandClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class WatchedPayments(SandboxPayments):
+    """The sandbox, telling what it did; ``meanwhile`` happens once, while the provider is still working."""
+
+    def __init__(self) -> None:
+        self.captured: list[UUID] = []
+        self.refunded: list[tuple[UUID, int]] = []
+        self.meanwhile: Meanwhile | None = None
+
+    async def capture(self, payment_id: UUID, amount: Money, token: str) -> Capture:
+        capture = await super().capture(payment_id, amount, token)
+        if capture.captured:
+            self.captured.append(payment_id)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return capture
+
+    async def refund(self, payment_id: UUID, amount: Money) -> None:
+        await super().refund(payment_id, amount)
+        self.refunded.append((payment_id, amount.amount))
+
+
+class WatchedInventory(PooledInventory):
+    """The inventory; ``meanwhile`` happens once, between reading the event and appending the order."""
+
+    meanwhile: Meanwhile | None = None
+
+    async def pick(self, event: Event, tier: Tier, quantity: int, *, adjacent: bool, at: datetime) -> list[Pick]:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().pick(event, tier, quantity, adjacent=adjacent, at=at)
+
+
+class Shop:
+    """Several on one database stand for several processes."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.clock = HandClock()
+        self.store = PostgresLedger(database, Sealer(SECRET))
+        self.codes = Ed25519TicketCodes(SECRET)
+        self.payments = WatchedPayments()
+        self.inventory = WatchedInventory(self.store.follower, self._taken_of_tier, self.tickets)
+        self._handlers = self._all_handlers()
+
+    async def __aenter__(self) -> Self:
+        await self.store.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.stop()
+
+    async def do(self, command: Command) -> Any:
+        """Have it decided and recorded, as the API would. Raises the refusal."""
+        ledger = Ledger(self.store, new_metadata("a test", type(command).__name__))
+        return await decide(self._handlers[type(command)], command, ledger)
+
+    def _all_handlers(self) -> dict[type[Command], Handler]:
+        clock = self.clock
+        providers = {"sandbox": self.payments}
+        return {
+            event.CreateEvent: partial(event.create_event, clock=clock),
+            event.ChangeEvent: partial(event.change_event, clock=clock),
+            event.PublishEvent: partial(event.publish_event, clock=clock),
+            event.CancelEvent: partial(event.cancel_event, clock=clock),
+            event.PostponeEvent: partial(event.postpone_event, clock=clock),
+            event.ArchiveEvent: partial(event.archive_event, clock=clock),
+            event.AddTier: partial(event.add_tier, clock=clock),
+            event.ReleaseTickets: partial(event.release_tickets, clock=clock),
+            event.StaffGates: partial(event.staff_gates, clock=clock),
+            event.KeepTime: partial(event.keep_time, clock=clock),
+            order.PlaceOrder: partial(order.place_order, inventory=self.inventory, clock=clock),
+            order.PayOrder: partial(order.pay_order, providers=providers, clock=clock),
+            order.CancelOrder: partial(order.cancel_order, clock=clock),
+            order.ExpireOrder: partial(order.expire_order, clock=clock),
+            order.RefundOrder: partial(order.refund_order, providers=providers, clock=clock),
+            ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
+            ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
+            ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
+            ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
+            ticket.RevokeTicket: partial(ticket.revoke_ticket, clock=clock),
+            ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
+        }
+
+    # -- Scenes that scenarios begin with. -------------------------------------------------
+
+    async def event_on_sale(self, *tiers: event.NewTier, **changes: Any) -> Event:
+        """Published, with these tiers, or one of ten places."""
+        created: Event = await self.do(
+            event.CreateEvent(
+                organizer_id=ORGANIZER, currency="EUR", details=details(**changes), tiers=tiers or (standing(10),)
+            )
+        )
+        published: Event = await self.do(event.PublishEvent(event_id=created.id, organizer_id=ORGANIZER))
+        return published
+
+    async def order(self, event: Event, quantity: int = 1, *, buyer_id: UUID = BUYER, **more: Any) -> Order:
+        """Held, in the event's first tier."""
+        items = (order.Item(tier_id=first_tier(event), quantity=quantity, **more),)
+        placed: Order = await self.do(order.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
+        return placed
+
+    async def seats(self, event: Event, *seats: Seat, buyer_id: UUID = BUYER) -> Order:
+        """These seats held, in the event's first tier."""
+        items = (order.Item(tier_id=first_tier(event), seats=seats),)
+        placed: Order = await self.do(order.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
+        return placed
+
+    async def pay(self, placed: Order, token: str = "tok_ok") -> Order:
+        assert placed.buyer_id is not None
+        command = order.PayOrder(order_id=placed.id, buyer_id=placed.buyer_id, provider="sandbox", token=token)
+        paid: Order = await self.do(command)
+        return paid
+
+    async def bought(self, event: Event, quantity: int = 1, *, buyer_id: UUID = BUYER) -> Order:
+        return await self.pay(await self.order(event, quantity, buyer_id=buyer_id))
+
+    async def ticket(self, event: Event, *, buyer_id: UUID = BUYER) -> Ticket:
+        """One, paid for."""
+        return (await self.tickets_of(await self.bought(event, buyer_id=buyer_id)))[0]
+
+    # -- What the ledger holds. --------------------------------------------------------------
+
+    async def tickets(self, ticket_ids: Sequence[UUID]) -> list[Ticket]:
+        return await self.store.load(Ticket, ticket_ids)
+
+    async def tickets_of(self, order: Order) -> list[Ticket]:
+        return await self.tickets([line.ticket_id for line in order.lines])
+
+    async def order_now(self, placed: Order) -> Order:
+        return (await self.store.load(Order, [placed.id]))[0]
+
+    def facts(self, stream_id: UUID | None = None) -> list[Fact]:
+        """Everything recorded, or everything of one stream, in order."""
+        return [fact for stream, fact in self.history() if stream_id in (None, stream)]
+
+    def history(self) -> list[tuple[UUID, Fact]]:
+        with psycopg.connect(self.database) as conn:
+            rows = conn.execute("select stream_id, topic, payload from ledger.events order by position").fetchall()
+        return [(stream_id, decode(topic, payload)) for stream_id, topic, payload in rows]
+
+    async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
+        """The ledger itself has always reached the position."""
+        held = {stream: fact for stream, fact in self.history() if isinstance(fact, Ticket.Held)}
+        mine = {stream: fact for stream, fact in held.items() if (fact.event_id, fact.tier_id) == (event_id, tier_id)}
+        return [
+            Taken(
+                fact.seat.key if fact.seat is not None else fact.serial or 0,
+                found.id,
+                found.version,
+                found.status is TicketStatus.AVAILABLE,
+            )
+            for fact, found in zip(mine.values(), await self.tickets(list(mine)), strict=True)
+        ]
+
+
+def standing(quantity: int, *, price: int = 4500, **more: Any) -> event.NewTier:
+    return event.NewTier(name="Standing", price=price, release=event.NewRelease(quantity=quantity), **more)
+
+
+def seated(*seats: Seat, price: int = 4500) -> event.NewTier:
+    return event.NewTier(name="Stalls", price=price, release=event.NewRelease(seats=seats))
+
+
+def first_tier(event: Event) -> UUID:
+    return next(iter(event.tiers))
+
+
+async def together(*attempts: Awaitable[Any]) -> list[Any]:
+    """What each came to, an answer or an error, all under way at once."""
+    return await asyncio.gather(*attempts, return_exceptions=True)
+
+
+def names(outcomes: Sequence[object]) -> list[str]:
+    """The types of what attempts came to, sorted, for comparing."""
+    return sorted(type(outcome).__name__ for outcome in outcomes)
+
+
+def in_a_shop(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine whose first argument is the shop. Raises TimeoutError after SCENARIO_SECONDS_MAX."""
+
+    @functools.wraps(scenario)
+    def test(database: str, **arguments: Any) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_play(scenario, database, arguments))
+
+    _, *others = inspect.signature(scenario).parameters.values()
+    fixture = inspect.Parameter("database", inspect.Parameter.KEYWORD_ONLY)
+    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in others]
+    test.__signature__ = inspect.Signature([fixture, *named])  # type: ignore[attr-defined]
+    return test
+
+
+async def _play(scenario: Callable[..., Awaitable[None]], database: str, arguments: dict[str, Any]) -> None:
+    async with asyncio.timeout(SCENARIO_SECONDS_MAX), Shop(database) as shop:
+        await scenario(shop, **arguments)

@@ -1,0 +1,165 @@
+"""What was once stored can be read for ever.
+
+``tests/fixtures/facts-v<release>.jsonl`` holds the stored bytes of every fact of that release and is never changed: when a
+fact is added, or its shape, a line under its new topic goes into the file of the release that brings it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from pydantic_core import from_json, to_json
+
+import domain.kernel
+from domain.kernel import Fact, Json, UnknownTopicError, Upcaster, decode
+from tests.domain.happening import NOW
+from tests.domain.stored_facts import CORPUS, FIXTURES, SLICES, known_facts
+
+# -- The corpus. -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("topic", "payload"), CORPUS, ids=[topic for topic, _ in CORPUS])
+def test_everything_ever_stored_is_still_understood(topic: str, payload: bytes) -> None:
+    assert decode(topic, payload).topic == topic.partition("@")[0]
+
+
+@pytest.mark.parametrize(("topic", "payload"), CORPUS, ids=[topic for topic, _ in CORPUS])
+def test_nothing_that_was_stored_in_todays_shape_is_lost_in_reading(topic: str, payload: bytes) -> None:
+    fact = decode(topic, payload)
+    if fact.stored_topic == topic:
+        assert holds(from_json(fact.encode()), from_json(payload))
+
+
+def test_the_corpus_holds_every_fact_in_todays_shape() -> None:
+    missing = {cls.stored_topic for cls in known_facts()} - {topic for topic, _ in CORPUS}
+    assert not missing, f"add a line for each of {sorted(missing)} to the newest file in {FIXTURES}"
+
+
+def test_every_slice_of_the_domain_has_facts_in_the_corpus() -> None:
+    assert {module.__name__ for module in SLICES} == {cls.__module__ for cls in known_facts()}
+
+
+def holds(new: Any, old: Any) -> bool:
+    """Whether everything in the old value is in the new one, which may have grown fields since."""
+    match new, old:
+        case dict(), dict():
+            return all(key in new and holds(new[key], value) for key, value in old.items())
+        case list(), list():
+            return len(new) == len(old) and all(map(holds, new, old))
+        case _:
+            return bool(new == old)
+
+
+# -- Changing a shape. -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_other_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test defines is forgotten when it ends."""
+    monkeypatch.setattr(domain.kernel, "type_of_fact", {})
+
+
+def name_the_stool(stored: Json) -> Json:
+    return {"at": stored["at"], "stool": f"stool {stored['number']}"}
+
+
+def say_which_bar(stored: Json) -> Json:
+    return stored | {"bar": "foyer"}
+
+
+class Stool(Fact, topic="test.stool_reserved"):
+    """A bar stool, as today's release knows it. It was a number once, and then had no bar."""
+
+    upcasters: ClassVar[tuple[Upcaster, ...]] = (name_the_stool, say_which_bar)
+
+    stool: str
+    bar: str
+
+
+AT = to_json(NOW).decode()
+V1 = f'{{"at":{AT},"number":4}}'.encode()
+V2 = f'{{"at":{AT},"stool":"stool 4"}}'.encode()
+V3 = f'{{"at":{AT},"stool":"stool 4","bar":"foyer"}}'.encode()
+TODAY = Stool(stool="stool 4", bar="foyer", at=NOW)
+
+
+def test_a_changed_shape_has_a_new_version_of_its_topic() -> None:
+    assert (Stool.topic, Stool.stored_topic) == ("test.stool_reserved", "test.stool_reserved@3")
+
+
+@pytest.mark.parametrize(("version", "payload"), [("", V1), ("@1", V1), ("@2", V2), ("@3", V3)])
+def test_every_earlier_shape_is_brought_to_todays(version: str, payload: bytes) -> None:
+    assert decode(f"test.stool_reserved{version}", payload) == TODAY
+
+
+def test_what_is_stored_today_comes_back_without_any_upcasting() -> None:
+    elsewhere = TODAY.model_copy(update={"bar": "balcony"})
+    assert decode(elsewhere.stored_topic, elsewhere.encode()) == elsewhere
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "test.stool_reserved@4",
+        "test.stool_reserved@0",
+        "test.stool_reserved@",
+        "test.stool_reserved@-1",
+        "test.stool_reserved@²",
+        "test.stool_reserved@latest",
+        "test.stool_reserved@3@2",
+        "test.stool",
+        "ticket.held@2",
+        "",
+    ],
+)
+def test_a_topic_or_version_of_the_future_is_not_guessed_at(topic: str) -> None:
+    with pytest.raises(UnknownTopicError):
+        decode(topic, V3)
+
+
+@pytest.mark.usefixtures("no_other_facts")
+def test_one_topic_means_one_thing() -> None:
+    def define() -> type[Fact]:
+        class Poured(Fact, topic="test.poured"):
+            pass
+
+        return Poured
+
+    define()
+    with pytest.raises(TypeError, match=r"test\.poured"):
+        define()
+
+
+@pytest.mark.usefixtures("no_other_facts")
+def test_a_reader_ignores_fields_that_a_newer_release_added() -> None:
+    class Poured(Fact, topic="test.poured"):
+        drink: str
+
+    payload = f'{{"at":{AT},"drink":"tea","sugar":{{"lumps":2}}}}'.encode()
+    assert decode("test.poured", payload) == Poured(drink="tea", at=NOW)
+
+
+@pytest.mark.usefixtures("no_other_facts")
+def test_a_field_that_was_added_with_a_default_needs_no_new_version() -> None:
+    class Poured(Fact, topic="test.poured"):
+        drink: str
+        sugar_lumps: int = 0
+
+    assert decode("test.poured", f'{{"at":{AT},"drink":"tea"}}'.encode()) == Poured(drink="tea", at=NOW)
+
+
+@pytest.mark.parametrize(("topic", "payload"), CORPUS, ids=[topic for topic, _ in CORPUS])
+def test_readers_ignore_unknown_fields_in_every_fact_and_in_its_parts(topic: str, payload: bytes) -> None:
+    assert decode(topic, to_json(grown(from_json(payload)))) == decode(topic, payload)
+
+
+def grown(value: Any) -> Any:
+    """The value with a field that nobody knows in each of its objects."""
+    match value:
+        case dict():
+            return {key: grown(part) for key, part in value.items()} | {"added_since": [1]}
+        case list():
+            return [grown(part) for part in value]
+        case _:
+            return value
