@@ -11,7 +11,7 @@ import structlog
 from psycopg import Connection
 
 from adapters.fact_reader import Broken
-from projections.kernel import Projection, Recorded
+from projections.kernel import POSITION_MAX, Projection, Recorded
 from projections.rows import Rows
 
 ERROR_CHARACTERS_MAX = 1_000
@@ -29,44 +29,42 @@ class DeadLetters:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.streams: set[UUID] = set()
+        self.first_bad: dict[UUID, int] = {}
+        """Of each stream that was set aside: the position from which on."""
         self._new: dict[UUID, tuple[int, str]] = {}
         self._set_aside: defaultdict[UUID, set[int]] = defaultdict(set)
         """The positions met in this batch: sets, because a batch may be tried more than once."""
 
     def load(self, connection: Connection[Any]) -> None:
         """What was saved, forgetting what was not."""
-        query = "select stream_id from projections.dead_letters where name = %s"
-        self.streams = {row[0] for row in connection.execute(query, (self.name,))}
-        self._new.clear()
-        self._set_aside.clear()
+        query = "select stream_id, position from projections.dead_letters where name = %s"
+        self.first_bad = dict(connection.execute(query, (self.name,)))
+        self.saved()
 
     def __len__(self) -> int:
-        return len(self.streams)
+        return len(self.first_bad)
 
     def admit(self, facts: list[Recorded], broken: Sequence[Broken] = ()) -> list[Recorded]:
         """The facts of streams that nothing is wrong with; ``broken`` are those that could not even be decoded."""
-        begins: dict[UUID, int] = {}
         for stream_id, position, error in broken:
-            if stream_id not in self.streams:
-                begins[stream_id] = position
             self.add(stream_id, position, error)
-        if not self.streams:
+        first_bad = self.first_bad
+        if not first_bad:
             return facts
         admitted = []
         for fact in facts:
-            if fact.stream_id in self.streams and fact.position >= begins.get(fact.stream_id, 0):
-                self._set_aside[fact.stream_id].add(fact.position)
-            else:
+            if fact.position < first_bad.get(fact.stream_id, POSITION_MAX):
                 admitted.append(fact)
+            else:
+                self._set_aside[fact.stream_id].add(fact.position)
         return admitted
 
     def add(self, stream_id: UUID, position: int, error: str) -> None:
         """Set a fact aside, and with it those of its stream that follow."""
         self._set_aside[stream_id].add(position)
-        if stream_id in self.streams:
+        if stream_id in self.first_bad:
             return
-        self.streams.add(stream_id)
+        self.first_bad[stream_id] = position
         self._new[stream_id] = (position, error[:ERROR_CHARACTERS_MAX].replace("\0", "�"))
         log.error("fact_set_aside", view=self.name, stream_id=str(stream_id), position=position, error=error)
 

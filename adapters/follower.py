@@ -12,10 +12,9 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg import AsyncConnection
-from pydantic import ValidationError
 
 from adapters.postgres import connect
-from domain.kernel import Fact, UnknownTopicError, decode
+from domain.kernel import Fact, decode
 
 LEDGER_CHANNEL = "counterfoil_ledger"
 VIEWS_CHANNEL = "counterfoil_views"
@@ -173,6 +172,6 @@ def _followed(row: tuple[int, UUID, int, str, bytes, datetime]) -> Followed | No
     position, stream_id, version, topic, payload, recorded_at = row
     try:
         return Followed(position, stream_id, version, decode(topic, payload), recorded_at)
-    except (UnknownTopicError, ValidationError) as error:
+    except (LookupError, TypeError, ValueError) as error:  # unknown, not valid, or too odd for an upcaster
         log.warning("fact_not_understood", position=position, topic=topic, error=type(error).__name__)
         return None

@@ -12,13 +12,15 @@ from adapters.committer import Committer
 from adapters.follower import Followed, Follower
 from adapters.loader import Loader
 from adapters.sealing import Sealer
+from adapters.snapshots import SNAPSHOT_EVERY
 from commands.kernel import ConflictError, Request
-from domain.event import Event
 from domain.kernel import Aggregate
 
 PEEKED_MAX = 20_000
 """Aggregates kept in memory for decisions that only read them."""
 RELOADS_MAX = 5
+LONG_MAX = 100_000
+"""Streams remembered as long, which are few: most have a handful of facts for ever."""
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -33,6 +35,7 @@ class PostgresLedger:
         self._peeked: OrderedDict[UUID, Aggregate] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[Any]] = {}
         self._moved_while_loading: set[UUID] = set()
+        self._long: set[UUID] = set()
         self.committer.on_commit = self.follower.own
         self.committer.on_idle = self.follower.settle
         self.follower.own_batches_in_flight = lambda: self.committer.busy
@@ -51,9 +54,19 @@ class PostgresLedger:
     # -- commands.kernel.Store -----------------------------------------------------
 
     async def load(self, kind: type[A], ids: Sequence[UUID]) -> list[A]:
-        if kind is Event:  # the only stream that grows with what is offered rather than with what one person does
-            return [await self.loader.load_long(kind, stream_id) for stream_id in ids]
-        return await self.loader.load(kind, ids)
+        if not self._long.isdisjoint(ids):
+            return [await self._load_one(kind, stream_id) for stream_id in ids]
+        aggregates = await self.loader.load(kind, ids)
+        for index, aggregate in enumerate(aggregates):
+            if aggregate.version >= SNAPSHOT_EVERY and len(self._long) < LONG_MAX:
+                self._long.add(aggregate.id)  # from now on by its snapshot, which this leaves
+                aggregates[index] = await self.loader.load_long(kind, aggregate.id)
+        return aggregates
+
+    async def _load_one(self, kind: type[A], stream_id: UUID) -> A:
+        if stream_id in self._long:
+            return await self.loader.load_long(kind, stream_id)
+        return (await self.loader.load(kind, (stream_id,)))[0]
 
     async def peek(self, kind: type[A], stream_id: UUID) -> A:
         known = self._peeked.get(stream_id)

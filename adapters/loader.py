@@ -12,8 +12,9 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg_pool import AsyncConnectionPool
 
-from adapters.postgres import connect
+from adapters.postgres import connect, conninfo
 from adapters.snapshots import SNAPSHOT_EVERY, Snapshots
 from commands.kernel import OverloadedError
 from domain.kernel import Aggregate, decode
@@ -21,6 +22,8 @@ from domain.kernel import Aggregate, decode
 QUEUE_MAX = 8_192
 BATCH_STREAMS_MAX = 2_000
 LANES = 2
+POOL_CONNECTIONS_MAX = 4
+"""For reads of the past and of long streams, which do not share statements."""
 READ_SECONDS_MAX = 15.0
 RECONNECTS_MAX = 50
 RECONNECT_SECONDS = 0.1
@@ -55,18 +58,28 @@ class Loader:
     def __init__(self, url: str) -> None:
         self._url = url
         self._queue: deque[Wanted] = deque()
-        self._idle: asyncio.Queue[AsyncCursor[Any]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshots = Snapshots()
+        self._pool = AsyncConnectionPool(
+            conninfo(url, "counterfoil_app", planner=True),
+            min_size=1,
+            max_size=POOL_CONNECTIONS_MAX,
+            timeout=READ_SECONDS_MAX,
+            max_waiting=QUEUE_MAX,
+            kwargs={"autocommit": True, "prepare_threshold": 0},
+            open=False,
+        )
 
     async def start(self) -> None:
+        await self._pool.open(wait=True, timeout=READ_SECONDS_MAX)
         self._tasks = [asyncio.create_task(self._run_lane(await self._open()), name="loader") for _ in range(LANES)]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.close()
 
     async def load(self, kind: type[A], ids: Sequence[UUID]) -> list[A]:
         """Fresh aggregates in the order asked for, blank where there is no stream."""
@@ -75,13 +88,13 @@ class Loader:
 
     async def load_as_of(self, kind: type[A], ids: Sequence[UUID], position: int) -> list[A]:
         """The aggregates as the first ``position`` facts of the ledger made them."""
-        async with await connect(self._url, "counterfoil_app", planner=True) as conn:
+        async with self._pool.connection() as conn:
             rows = await _fetch(conn.cursor(binary=True), READ_AS_OF, ids, position)
         return [_fold(kind, stream_id, rows.get(stream_id, ())) for stream_id in ids]
 
     async def load_long(self, kind: type[A], stream_id: UUID) -> A:
         """An aggregate whose stream may be long: from its snapshot where there is one, and leaving one where it pays."""
-        async with await connect(self._url, "counterfoil_app", planner=True) as conn:
+        async with self._pool.connection() as conn:
             cursor = conn.cursor(binary=True)
             aggregate = await self._snapshots.read(cursor, kind, stream_id)
             start = aggregate.version

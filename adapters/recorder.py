@@ -21,30 +21,23 @@ from eventsourcing import persistence
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     ApplicationRecorder,
-    Cipher,
-    Compressor,
     InfrastructureFactory,
-    InfrastructureFactoryError,
-    JSONTranscoder,
     Mapper,
-    MapperDeserialisationError,
     Notification,
     NotSupportedError,
     StoredEvent,
     Subscription,
-    TrackingRecorder,
     Transcoder,
 )
 from eventsourcing.utils import retry
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from adapters.follower import LEDGER_CHANNEL
 from adapters.postgres import conninfo
 from commands.kernel import new_metadata
-from domain.kernel import Fact, UnknownTopicError, decode
+from domain.kernel import Fact, decode
 
 ACTOR = "eventsourcing"
 """Who appended, in the metadata of what comes through the library."""
@@ -77,18 +70,9 @@ PAGE = (
     " order by position limit %(limit)s"
 )
 
-# psycopg and the library both name their errors as PEP 249 does. The special ones come before the general.
-ERRORS: tuple[tuple[type[psycopg.Error], type[persistence.PersistenceError]], ...] = (
-    (psycopg.InterfaceError, persistence.InterfaceError),
-    (psycopg.OperationalError, persistence.OperationalError),
-    (psycopg.DataError, persistence.DataError),
-    (psycopg.IntegrityError, persistence.IntegrityError),
-    (psycopg.InternalError, persistence.InternalError),
-    (psycopg.ProgrammingError, persistence.ProgrammingError),
-    (psycopg.NotSupportedError, persistence.NotSupportedError),
-    (psycopg.DatabaseError, persistence.DatabaseError),
-    (psycopg.Error, persistence.PersistenceError),
-)
+PEP_249 = ("InterfaceError", "OperationalError", "DataError", "IntegrityError", "InternalError", "ProgrammingError",
+           "NotSupportedError", "DatabaseError")  # fmt: skip
+"""What psycopg and the library both call their errors, from the special to the general."""
 
 repeated_when_disconnected = retry(
     (persistence.InterfaceError, persistence.OperationalError), max_attempts=READ_ATTEMPTS_MAX, wait=READ_RETRY_SECONDS
@@ -177,8 +161,8 @@ class LedgerRecorder(ApplicationRecorder):
             with self._pool.connection() as conn:
                 yield conn
         except psycopg.Error as error:
-            fitting = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-            raise fitting(str(error)) from error
+            name = next((name for name in PEP_249 if isinstance(error, getattr(psycopg, name))), "PersistenceError")
+            raise getattr(persistence, name)(str(error)) from error
 
 
 class LedgerSubscription(Subscription[LedgerRecorder]):
@@ -225,7 +209,9 @@ class LedgerSubscription(Subscription[LedgerRecorder]):
         """Until something may have been recorded. Listening comes before the read that finds nothing."""
         try:
             if self._conn is None:
-                self._conn = self._listen()
+                info = conninfo(self._recorder.url, "counterfoil_app", application=APPLICATION_NAME)
+                self._conn = Connection.connect(info, autocommit=True)
+                self._conn.execute(f"listen {LEDGER_CHANNEL}")
                 return
             deadline = time.monotonic() + POLL_SECONDS
             while not self._has_been_stopped and time.monotonic() < deadline:
@@ -234,13 +220,6 @@ class LedgerSubscription(Subscription[LedgerRecorder]):
         except psycopg.Error:
             self._close()
             time.sleep(STOP_SECONDS_MAX)
-
-    def _listen(self) -> Connection:
-        conn = Connection.connect(
-            conninfo(self._recorder.url, "counterfoil_app", application=APPLICATION_NAME), autocommit=True
-        )
-        conn.execute(f"listen {LEDGER_CHANNEL}")
-        return conn
 
     def _close(self) -> None:
         if self._conn is not None:
@@ -263,12 +242,12 @@ class FactMapper(Mapper[UUID]):
     def __init__(
         self,
         transcoder: Transcoder | None = None,
-        compressor: Compressor | None = None,
-        cipher: Cipher | None = None,
+        compressor: persistence.Compressor | None = None,
+        cipher: persistence.Cipher | None = None,
     ) -> None:
         if compressor is not None or cipher is not None:
             raise NotSupportedError("facts are stored neither compressed nor encrypted")
-        super().__init__(transcoder or JSONTranscoder())
+        super().__init__(transcoder or persistence.JSONTranscoder())
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         assert isinstance(domain_event, RecordedFact), type(domain_event)
@@ -282,20 +261,20 @@ class FactMapper(Mapper[UUID]):
         stream_id = stored_event.originator_id
         try:
             fact = decode(stored_event.topic, stored_event.state)
-        except (UnknownTopicError, ValidationError) as error:
-            raise MapperDeserialisationError(
+        except (LookupError, TypeError, ValueError) as error:  # unknown, not valid, or too odd for an upcaster
+            raise persistence.MapperDeserialisationError(
                 f"fact {stored_event.originator_version} of stream {stream_id}: {error}"
             ) from error
         return RecordedFact(UUID(str(stream_id)), stored_event.originator_version, fact)
 
 
-class Factory(InfrastructureFactory[TrackingRecorder]):
+class Factory(InfrastructureFactory[persistence.TrackingRecorder]):
     """What ``PERSISTENCE_MODULE=adapters.recorder`` gives an application. ``LEDGER_URL`` says which database."""
 
     def application_recorder(self) -> LedgerRecorder:
         url = self.env.get("LEDGER_URL")
         if not url:
-            raise InfrastructureFactoryError("LEDGER_URL is not set")
+            raise persistence.InfrastructureFactoryError("LEDGER_URL is not set")
         self._recorder = LedgerRecorder(url)
         return self._recorder
 

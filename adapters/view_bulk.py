@@ -17,8 +17,9 @@ from typing import Any
 from psycopg import Connection, Cursor
 from psycopg.types.json import Jsonb
 
-from adapters.dead_letters import DeadLetters, fold
+from adapters.dead_letters import fold
 from adapters.fact_reader import FactReader
+from adapters.view_updater import ViewUpdater
 from adapters.view_writer import ViewWriter
 from projections.kernel import Projection, Table
 from projections.rows import Row, Rows, Tallied
@@ -39,44 +40,44 @@ class RebuildStoppedError(RuntimeError):
 
 
 class BulkLoad:
+    """From position 0 into empty tables."""
+
     def __init__(
         self,
         reading: Connection[Any],
         writing: Connection[Any],
-        letters: Sequence[tuple[Projection, str, DeadLetters]],
+        views: Sequence[ViewUpdater],
         stop: threading.Event,
         on_progress: Progress,
     ) -> None:
-        self._projections = [projection for projection, _, _ in letters]
-        self._letters = [of_view for _, _, of_view in letters]
+        self._projections = [view.projection for view in views]
+        self._letters = [view.letters for view in views]
         self._reader = FactReader(self._projections)
         self._reading = reading.cursor(binary=True)
-        self._writers = [BulkWriter(writing.cursor(), projection, schema) for projection, schema, _ in letters]
+        self._writers = [BulkWriter(writing.cursor(), view.projection, view.writer.schema) for view in views]
         self._stop = stop
         self._on_progress = on_progress
         self.position = 0
-        self.rows = 0
 
-    def run(self) -> None:
+    def run(self, goal: Callable[[], int]) -> None:
         """Raises RebuildStoppedError, and DATA_ERRORS: the tables are then of no use."""
         changes: Future[None] | None = None
         with _rare_garbage_collection(), ThreadPoolExecutor(1, "bulk-load") as beside:
-            while self.position < (head := self._head()):
-                if self._stop.is_set():
-                    raise RebuildStoppedError
-                window = self._fold_window(min(self.position + WINDOW_FACTS, head))
+            while self.position < (until := goal()):
+                window = self._fold_window(min(self.position + WINDOW_FACTS, until))
                 if changes is not None:
                     changes.result()
                 for writer, rows in zip(self._writers, window, strict=True):
                     writer.write_new(rows)
                 changes = beside.submit(self._write_changes, window)
-                self._on_progress(self.position, head)
+                self._on_progress(self.position, until)
+                self.check()
             if changes is not None:
                 changes.result()
 
-    def _head(self) -> int:
-        row = self._reading.execute("select position from ledger.head").fetchone()
-        return int(row[0]) if row else 0
+    def check(self) -> None:
+        if self._stop.is_set():
+            raise RebuildStoppedError
 
     def _fold_window(self, until: int) -> list[Rows]:
         """What a window does to the views. When a projection fails, it is folded again with the care that takes."""
@@ -101,7 +102,6 @@ class BulkLoad:
     def _write_changes(self, window: Sequence[Rows]) -> None:
         for writer, rows in zip(self._writers, window, strict=True):
             writer.write_changes(rows)
-            self.rows += len(rows)
 
 
 class BulkWriter(ViewWriter):

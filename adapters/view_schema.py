@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from psycopg import Connection
 
 from projections.kernel import Projection, Table
-
-CURSOR = b"""
-    insert into projections.cursors (name, version, position) values (%s, %s, %s)
-    on conflict (name) do update set version = excluded.version, generation = cursors.generation + 1,
-        position = excluded.position, updated_at = now()"""
 
 FILLFACTOR = 85
 """Room for changed rows beside the old ones, so that a change of status touches no index (HOT)."""
@@ -33,7 +27,8 @@ def shadow_of(projection: Projection) -> str:
 def create(connection: Connection[Any], projection: Projection, schema: str) -> None:
     """The whole view, empty, if it is not there."""
     create_bare(connection, projection, schema)
-    finish(connection, projection, schema)
+    for table in projection.tables:
+        finish(connection, schema, table)
 
 
 def create_bare(connection: Connection[Any], projection: Projection, schema: str) -> None:
@@ -48,15 +43,14 @@ def create_bare(connection: Connection[Any], projection: Projection, schema: str
         _run(connection, f"create table if not exists {schema}.{table.name} ({', '.join(lines)}){options}")
 
 
-def finish(connection: Connection[Any], projection: Projection, schema: str) -> None:
-    """What `create_bare` left out, and the statistics that good plans need."""
-    for table in projection.tables:
-        target = f"{schema}.{table.name}"
-        if table.append_only and not _has_key(connection, target):
-            _run(connection, f"alter table {target} add primary key ({', '.join(table.key)})")
-        for number, index in enumerate(table.indexes, 1):
-            _run(connection, f"create index if not exists {table.name}_{number} on {target} {index}")
-        _run(connection, f"analyze {target}")
+def finish(connection: Connection[Any], schema: str, table: Table) -> None:
+    """What `create_bare` left out of a table, and the statistics that good plans need."""
+    target = f"{schema}.{table.name}"
+    if table.append_only and not _has_key(connection, target):
+        _run(connection, f"alter table {target} add primary key ({', '.join(table.key)})")
+    for number, index in enumerate(table.indexes, 1):
+        _run(connection, f"create index if not exists {table.name}_{number} on {target} {index}")
+    _run(connection, f"analyze {target}")
 
 
 def drop(connection: Connection[Any], schema: str) -> None:
@@ -67,7 +61,7 @@ def exists(connection: Connection[Any], schema: str) -> bool:
     return connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() != (None,)
 
 
-def swap(connection: Connection[Any], projection: Projection, position: int) -> None:
+def swap(connection: Connection[Any], projection: Projection) -> None:
     """Put the shadow in the view's place, within the caller's transaction.
 
     Dropping the old tables waits until nobody reads them, and readers who come meanwhile wait too and then find the
@@ -75,15 +69,11 @@ def swap(connection: Connection[Any], projection: Projection, position: int) -> 
     """
     drop(connection, projection.name)
     _run(connection, f"alter schema {shadow_of(projection)} rename to {projection.name}")
-    set_cursor(connection, projection, position)
-
-
-def set_cursor(connection: Connection[Any], projection: Projection, position: int) -> None:
-    connection.execute(CURSOR, (projection.name, projection.version, position))
 
 
 def checksums(connection: Connection[Any], projection: Projection, schema: str) -> dict[str, Checksum]:
     """Of each table. Derived columns follow from the others and are left out."""
+    connection.execute("set local enable_seqscan = on")  # our connections avoid it, but here every row is wanted
     return {table.name: _checksum(connection, f"{schema}.{table.name}", table) for table in projection.tables}
 
 
@@ -95,13 +85,11 @@ def _checksum(connection: Connection[Any], target: str, table: Table) -> Checksu
     return Checksum(row[0], int(row[1]))
 
 
-def columns_differ(connection: Connection[Any], projection: Projection, schema: str) -> bool:
-    """Whether the tables that are there are not the ones declared (somebody forgot to raise the version)."""
-    found: Sequence[tuple[str, str]] = connection.execute(
-        "select table_name::text, column_name::text from information_schema.columns where table_schema = %s", (schema,)
-    ).fetchall()
-    declared = {(t.name, column) for t in projection.tables for column in (*t.columns, *t.derived)}
-    return set(found) != declared
+def differs(connection: Connection[Any], projection: Projection) -> bool:
+    """Whether the tables that are there are not the ones declared: somebody forgot to raise the version."""
+    query = "select table_name::text, column_name::text from information_schema.columns where table_schema = %s"
+    found = set(connection.execute(query, (projection.name,)))
+    return found != {(table.name, name) for table in projection.tables for name in (*table.columns, *table.derived)}
 
 
 def _has_key(connection: Connection[Any], target: str) -> bool:

@@ -30,7 +30,13 @@ def create_app(application: Application) -> FastAPI:
             yield
 
     app = FastAPI(
-        title="Counterfoil", version="0.1.0", description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False
+        title="Counterfoil",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     errors.install(app)
     for module in (order, ticket, event, account, ledger, operations):

@@ -4,7 +4,7 @@ Errors a client can meet:
 
 - `domain.kernel.Refusal` — the state or the role forbids it: its ``code`` decides the status (409 unless listed here)
 - `fastapi.exceptions.RequestValidationError` — 422, with a JSON pointer for each mistake
-- `commands.kernel.OverloadedError` — 503 with ``Retry-After``
+- `commands.kernel.OverloadedError`, `psycopg.OperationalError` — 503 with ``Retry-After``
 - anything else — 500, logged, saying nothing of what is inside
 """
 
@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from commands.kernel import KeyReusedError, OverloadedError
 from domain.kernel import InvalidError, Refusal
@@ -56,6 +58,8 @@ TITLES = {
 }
 ERRORS_MAX = 50
 """Mistakes listed in one answer."""
+ECHO_LENGTH_MAX = 200
+"""Characters of what the client sent that an answer repeats."""
 
 log = structlog.get_logger()
 
@@ -112,6 +116,9 @@ def problem_of(error: Exception) -> Response:  # noqa: PLR0911 - one line for ea
         case OverloadedError():
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return problem(503, "unavailable", str(error), headers=headers)
+        case psycopg.OperationalError():
+            log.warning("database_unavailable", error=str(error).strip())
+            return problem(503, "unavailable", "the database does not answer", headers={"Retry-After": "1"})
         case HTTPException():
             return problem(error.status_code, _http_code(error), str(error.detail), headers=error.headers)
         case _:
@@ -128,17 +135,28 @@ def _refused(error: Refusal) -> Response:
 
 
 def _invalid(mistakes: Sequence[Any]) -> Response:
-    errors = [
-        {"pointer": _pointer(mistake["loc"]), "detail": str(mistake["msg"]), "in": str(mistake["loc"][0])}
-        for mistake in mistakes[:ERRORS_MAX]
-    ]
+    errors = [_mistake(mistake) for mistake in mistakes[:ERRORS_MAX]]
     return problem(422, "invalid", "the request is not valid; see errors", more={"errors": errors})
+
+
+def _mistake(mistake: Mapping[str, Any]) -> dict[str, str]:
+    location, detail = mistake["loc"], str(mistake["msg"])
+    if mistake["type"] == "json_invalid":  # its location is an offset, and no pointer leads to what cannot be read
+        location, detail = ("body",), f"this is not JSON: {mistake['ctx']['error']}"
+    elif location == ("body",) and isinstance(mistake["input"], bytes):
+        detail = "send the body with Content-Type: application/json"
+    return {"pointer": _pointer(location), "detail": _printable(detail), "in": str(location[0])}
 
 
 def _pointer(location: Sequence[str | int]) -> str:
     """RFC 6901. The first part says where (body, query, path, header) and is not in the document."""
     parts = location[1:] if location and location[0] == "body" else location
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return _printable("".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts))
+
+
+def _printable(text: str) -> str:
+    """Names of unknown fields are the client's, and may be anything that JSON can spell, lone surrogates included."""
+    return text[:ECHO_LENGTH_MAX].encode(errors="replace").decode()
 
 
 def _http_code(error: HTTPException) -> str:
@@ -146,11 +164,21 @@ def _http_code(error: HTTPException) -> str:
     return names.get(error.status_code, "refused")
 
 
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes at this path; Starlette names those of the first one only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    return sorted({method for route in here for method in route.methods or ()})
+
+
 def install(app: FastAPI) -> None:
     """Answer every error, also those of Starlette's own routing, with a problem document."""
 
-    async def answer(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's shape
-        return problem_of(error)
+    async def answer(request: Request, error: Exception) -> Response:
+        response = problem_of(error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_allowed(request))
+        return response
 
     for kind in (HTTPException, RequestValidationError, Refusal, KeyReusedError, OverloadedError, Exception):
         app.add_exception_handler(kind, answer)

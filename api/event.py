@@ -15,6 +15,7 @@ from api.call import AsOf, CurrentCall
 from api.policy import ANYONE, ORGANIZER
 from api.routing import ContractRouter
 from api.types import (
+    NO_CONTROLS,
     PAGE_DEFAULT,
     Answer,
     Body,
@@ -23,6 +24,7 @@ from api.types import (
     Limit,
     LongText,
     Page,
+    ShortText,
     Text,
     from_cursor,
     to_cursor,
@@ -57,7 +59,7 @@ from domain.event import (
     Venue,
 )
 from domain.kernel import NotFoundError
-from domain.money import Amount, Currency
+from domain.money import Currency, Price
 from domain.order import ORDER_TICKETS_MAX
 from domain.seat import Label, Seat, ticket_id
 from domain.ticket import Ticket, TicketStatus
@@ -108,7 +110,7 @@ class ReleaseRequest(Body):
 
 class TierRequest(ReleaseRequest):
     name: Text
-    price: Amount
+    price: Price
     benefits: Annotated[tuple[Text, ...], Field(max_length=BENEFITS_MAX)] = ()
     sale_opens_at: Instant | None = None
     sale_closes_at: Instant | None = None
@@ -128,10 +130,21 @@ class TierRequest(ReleaseRequest):
 
 class VenueRequest(Body):
     name: Text
-    city: Annotated[Text | None, Field()] = None
-    country: Annotated[Text | None, Field()] = None
-    latitude: Annotated[float | None, Field(ge=-90, le=90, allow_inf_nan=False)] = None
-    longitude: Annotated[float | None, Field(ge=-180, le=180, allow_inf_nan=False)] = None
+    city: ShortText | None = None
+    country: ShortText | None = None
+    latitude: Annotated[float | None, Field(ge=-90, le=90, allow_inf_nan=False, strict=True)] = None
+    longitude: Annotated[float | None, Field(ge=-180, le=180, allow_inf_nan=False, strict=True)] = None
+
+
+class DisplayRequest(Body):
+    show_remaining: Annotated[bool, Field(strict=True)] = True
+    waitlist: Annotated[bool, Field(strict=True)] = False
+    sharing: Annotated[bool, Field(strict=True)] = True
+    seo_title: Text | None = None
+    seo_description: Annotated[str | None, Field(max_length=500, pattern=NO_CONTROLS)] = None
+
+    def display(self) -> Display:
+        return Display(**self.model_dump())
 
 
 class EventRequest(Body):
@@ -149,7 +162,7 @@ class EventRequest(Body):
     buyer_window_seconds: Annotated[int | None, Field(ge=1, le=BUYER_WINDOW_SECONDS_MAX, strict=True)] = None
     hold_seconds: Annotated[int, Field(ge=1, le=HOLD_SECONDS_MAX, strict=True)] = HOLD_SECONDS_DEFAULT
     doors_open_at: Instant | None = None
-    display: Display = Display()
+    display: DisplayRequest = DisplayRequest()
 
     def details(self) -> Details:
         return Details(
@@ -165,7 +178,7 @@ class EventRequest(Body):
             max_tickets_per_buyer=self.max_tickets_per_buyer,
             buyer_window_seconds=self.buyer_window_seconds,
             hold_seconds=self.hold_seconds,
-            display=self.display,
+            display=self.display.display(),
         )
 
 
@@ -184,7 +197,7 @@ class EventPatch(Body):
     max_tickets_per_buyer: Quantity | None = None
     buyer_window_seconds: Annotated[int | None, Field(ge=1, le=BUYER_WINDOW_SECONDS_MAX, strict=True)] = None
     hold_seconds: Annotated[int, Field(ge=1, le=HOLD_SECONDS_MAX, strict=True)] = HOLD_SECONDS_DEFAULT
-    display: Display = Display()
+    display: DisplayRequest = DisplayRequest()
 
     @model_validator(mode="after")
     def _no_null_where_a_value_is_needed(self) -> Self:
@@ -197,6 +210,8 @@ class EventPatch(Body):
         named = {name: getattr(self, name) for name in self.model_fields_set}
         if self.venue is not None:
             named["venue"] = Venue(**self.venue.model_dump())
+        if "display" in named:
+            named["display"] = self.display.display()
         return named
 
 

@@ -20,6 +20,7 @@ ANYONE = Policy("anyone", anyone=True)
 SIGNED_IN = Policy("signed-in")
 ORGANIZER = Policy("organizer", roles=frozenset({Role.ORGANIZER}))
 ADMIN = Policy("admin", roles=frozenset({Role.ADMIN}))
+AT_THE_GATE = Policy("gate", roles=frozenset({Role.ORGANIZER, Role.GATE}))
 LEDGER_READER = Policy("ledger-reader", roles=frozenset({Role.ANALYST, Role.AUDITOR, Role.ADMIN}))
 
 OVERSEERS = LEDGER_READER.roles

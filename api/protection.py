@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem
+from api.errors import problem, problem_of
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 """Enough for the largest seat map that one request may release."""
@@ -25,10 +26,6 @@ DOCS_POLICY = (
     " https://cdn.jsdelivr.net; img-src https://fastapi.tiangolo.com data:; connect-src 'self'; frame-ancestors 'none'"
 )
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
-
-class BodyTooLargeError(Exception):
-    """More bytes came than the request may have."""
 
 
 class Protected:
@@ -62,7 +59,7 @@ class Protected:
     async def _handle(self, scope: Scope, receive: Receive, guarded: Send) -> None:
         length, chunked = _body(scope)
         if length > BODY_BYTES_MAX:
-            await _too_large()(scope, receive, guarded)
+            await problem_of(_too_large())(scope, receive, guarded)
         elif chunked:
             await self._bounded(scope, receive, guarded)
         else:  # the server holds the client to the length it declared
@@ -78,7 +75,7 @@ class Protected:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > BODY_BYTES_MAX:
-                raise BodyTooLargeError
+                raise _too_large()
             return message
 
         async def watched(message: Message) -> None:
@@ -88,9 +85,9 @@ class Protected:
 
         try:
             await self._app(scope, counted, watched)
-        except BodyTooLargeError:
+        except HTTPException as error:  # nobody on the way has answered it
             if not started:
-                await _too_large()(scope, receive, send)
+                await problem_of(error)(scope, receive, send)
 
 
 def _overloaded() -> ASGIApp:
@@ -98,8 +95,8 @@ def _overloaded() -> ASGIApp:
     return problem(503, "unavailable", detail, headers={"Retry-After": "1", "Connection": "close"})
 
 
-def _too_large() -> ASGIApp:
-    return problem(413, "too-large", f"a request has at most {BODY_BYTES_MAX} bytes", headers={"Connection": "close"})
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"a request has at most {BODY_BYTES_MAX} bytes", {"Connection": "close"})
 
 
 def _body(scope: Scope) -> tuple[int, bool]:

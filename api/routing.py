@@ -10,12 +10,13 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from api.call import Call, open_call
 from api.errors import TITLES, problem_of
 from api.idempotency import HEADER, answer_once, check
 from api.policy import Policy
+from api.strict_json import StrictRequest
 from commands.kernel import Key
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -43,7 +44,8 @@ class ContractRoute(APIRoute):
         inner = super().get_route_handler()
         mutating = bool(MUTATING & (self.methods or set()))
 
-        async def handle(request: HttpRequest) -> Response:
+        async def handle(received: HttpRequest) -> Response:
+            request = StrictRequest(received.scope, received.receive)
             try:
                 call = await open_call(request, self.policy)
                 if mutating and (text := call.headers.get(HEADER)) is not None:
@@ -84,13 +86,11 @@ class ContractRouter(APIRouter):
         media: dict[int, str] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a handler. ``answers`` are the statuses of this route's own refusals; the general ones are added."""
-        statuses = {422, 429, 500, 503, *answers}
-        if not policy.anyone:
-            statuses |= {401}
+        statuses = {401, 413, 422, 429, 500, 503, *answers}  # a bad token is refused wherever it is shown
         if policy.roles:
             statuses |= {403}
         if method in MUTATING:
-            statuses |= {409, 413}
+            statuses |= {409}
         if "{" in path:
             statuses |= {404}
 
@@ -101,6 +101,7 @@ class ContractRouter(APIRouter):
                 methods=[method],
                 status_code=status,
                 response_model=returns,
+                response_class=Response if media else JSONResponse,
                 responses=_responses(statuses, media),
                 operation_id=handler.__name__,
                 openapi_extra={"x-policy": policy.name} | _security(policy),

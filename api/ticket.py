@@ -12,7 +12,7 @@ from fastapi import Response
 from pydantic import Field
 
 from api.call import AsOf, Call, CurrentCall
-from api.policy import ORGANIZER, SIGNED_IN
+from api.policy import AT_THE_GATE, ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
 from commands.account import account_of
@@ -236,7 +236,7 @@ async def ticket_code_svg(ticket_id: UUID, call: CurrentCall) -> Response:
     return _secret(Response(_picture(await _code(ticket_id, call), "svg"), media_type="image/svg+xml"))
 
 
-@router.on("POST", "/v1/check-ins", policy=SIGNED_IN, returns=CheckInAnswer, answers=(403, 404))
+@router.on("POST", "/v1/check-ins", policy=AT_THE_GATE, returns=CheckInAnswer, answers=(404,))
 async def check_in(body: CheckInRequest, call: CurrentCall) -> Response:
     command = CheckIn(code=body.code, gate=body.gate, by=call.user_id, event_id=body.event_id)
     return await call.send(command, answer=checked_in_json)

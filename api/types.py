@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.kernel import InvalidError
 
@@ -20,17 +21,30 @@ PAGE_MAX = 200
 YEAR_MIN, YEAR_MAX = 1970, 2200
 
 
+RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+
+def _as_text(value: object) -> object:
+    """Pydantic would also take a number, written or not, for the seconds since 1970."""
+    if not isinstance(value, str) or RFC_3339.fullmatch(value) is None:
+        raise ValueError("an RFC 3339 instant with an offset, such as 2026-09-16T19:00:00Z")
+    return value
+
+
 def _sane(instant: datetime) -> datetime:
-    if not YEAR_MIN <= instant.year <= YEAR_MAX:
-        raise ValueError(f"years from {YEAR_MIN} to {YEAR_MAX}")
+    if not YEAR_MIN < instant.year < YEAR_MAX:  # with a year to spare for the offset
+        raise ValueError(f"years after {YEAR_MIN} and before {YEAR_MAX}")
     return instant.astimezone(UTC)
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_sane), Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339 with an offset; kept in UTC."""
+AnyInstant = Annotated[AwareDatetime, BeforeValidator(_as_text)]
+"""RFC 3339 with an offset."""
+Instant = Annotated[AnyInstant, AfterValidator(_sane), Field(json_schema_extra={"format": "date-time"})]
+"""An instant at which something may be planned; kept in UTC."""
 
 NO_CONTROLS = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
+ShortText = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROLS)]
 LongText = Annotated[str, Field(max_length=10_000, pattern=NO_CONTROLS)]
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
 
@@ -50,7 +64,17 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None
 
 
-Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+
+
+def _digits(text: object) -> object:
+    """Pydantic would also take ``+5``, ``5.0`` and ``1_0`` in a query."""
+    if isinstance(text, str) and not (text.isascii() and text.isdigit()):
+        raise ValueError("a whole number")
+    return text
+
+
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
+Limit = Annotated[WholeNumber, Query(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
 
 
@@ -75,7 +99,7 @@ def _part(part: object, kind: type) -> object:
     if kind is UUID and isinstance(part, str):
         return UUID(part)
     if kind is datetime and isinstance(part, str):
-        return _sane(datetime.fromisoformat(part))
+        return datetime.fromisoformat(part).astimezone(UTC)
     raise ValueError("a part of the wrong kind")
 
 

@@ -117,6 +117,7 @@ async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Invento
     event = await ledger.peek(Event, command.event_id)
     if event.details is None:
         raise NotFoundError
+    _refuse_ambiguous(command.items)
     _refuse_over_limits(event, command.items, at=now)
     order = Order(id=new_id())
     picked: list[tuple[UUID, list[Pick]]] = []
@@ -129,6 +130,16 @@ async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Invento
         for tier_id, picks in picked:
             inventory.put_back(event.id, tier_id, picks)
         raise
+
+
+def _refuse_ambiguous(items: Sequence[Item]) -> None:
+    """Raises InvalidError for an order that would compete with itself for a seat: no append could ever satisfy it."""
+    named = [seat.key for item in items for seat in item.seats or ()]
+    if len(set(named)) != len(named):
+        raise InvalidError("a seat is named twice", pointer="/items")
+    by_seat = {item.tier_id for item in items if item.seats is not None}
+    if any(item.seats is None and item.tier_id in by_seat for item in items):
+        raise InvalidError("a tier is ordered by seat or by quantity, not by both", pointer="/items")
 
 
 def _refuse_over_limits(event: Event, items: Sequence[Item], *, at: datetime) -> None:
@@ -188,8 +199,6 @@ async def _chosen(
 ) -> list[tuple[int | Seat, Ticket]]:
     if not tier.seated:
         raise InvalidError("this tier is sold by quantity, not by seat", pointer="/items")
-    if len({seat.key for seat in seats}) != len(seats):
-        raise InvalidError("a seat is named twice", pointer="/items")
     for seat in seats:
         tier_id, on_sale_at = event.seats.get(seat.key, (None, None))
         if tier_id != tier.tier_id:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from tests.benchmarks import appends
+from tests.benchmarks import appends, commands, growth, lag, onsale, rebuilding
 from tests.benchmarks.harness import Bench, BenchError, workbench
 from tests.benchmarks.report import Measurement, machine, record, show
 from tests.benchmarks.rows import NAMES
@@ -25,7 +25,14 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage(appends.NAMES, appends.measure),
+    Stage(commands.NAMES, commands.measure),
+    Stage(onsale.NAMES, onsale.measure),
+    Stage(lag.NAMES, lag.measure),
+    Stage(rebuilding.NAMES, rebuilding.measure),
+    Stage(growth.NAMES, growth.measure),
 )
+PLAIN_WIDTH = 150
+"""Columns where the output is no terminal."""
 
 
 def run(only: list[str], *, repetitions: int, output: Path) -> int:
@@ -34,6 +41,8 @@ def run(only: list[str], *, repetitions: int, output: Path) -> int:
     A target that is missed is a result, not an error. Raises nothing for unknown names in ``only``: it answers 2.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
     unknown = sorted(set(only) - set(NAMES))
     if unknown:
         console.print(f"[red]unknown:[/] {', '.join(unknown)}. There are: {', '.join(NAMES)}")

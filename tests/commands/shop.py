@@ -110,7 +110,7 @@ class Shop:
 
     def _all_handlers(self) -> dict[type[Command], Handler]:
         clock = self.clock
-        providers = {"sandbox": self.payments}
+        providers: dict[str, order.PaymentProvider] = {"sandbox": self.payments}
         return {
             event.CreateEvent: partial(event.create_event, clock=clock),
             event.ChangeEvent: partial(event.change_event, clock=clock),

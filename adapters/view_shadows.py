@@ -1,0 +1,94 @@
+"""The views that a rebuild makes beside those that are read: created, filled in bulk, finished, brought forward."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import structlog
+from psycopg import Connection
+
+from adapters import view_schema
+from adapters.fact_reader import FactReader
+from adapters.view_bulk import BulkLoad, Progress
+from adapters.view_cursors import open_connection
+from adapters.view_schema import Checksum, shadow_of
+from adapters.view_updater import DATA_ERRORS, ViewUpdater, apply
+from projections.kernel import Projection, Table
+
+PAGE_FACTS = 2_000
+FINISHERS = 2
+"""Connections that build indexes at the same time."""
+
+log = structlog.get_logger()
+
+
+class Shadows:
+    """On one connection; ``position`` is what all of them have reached. Nothing of them survives their process."""
+
+    def __init__(self, url: str, connection: Connection[Any], projections: Sequence[Projection]) -> None:
+        self.position = 0
+        self.projections = tuple(projections)
+        self._url = url
+        self._connection = connection
+        self._reader = FactReader(projections)
+        self._reading = connection.cursor(binary=True)
+        self._begin(view_schema.create_bare)
+
+    def _begin(self, create: Callable[[Connection[Any], Projection, str], None]) -> None:
+        self.drop()
+        self.position = 0
+        for projection in self.projections:
+            create(self._connection, projection, shadow_of(projection))
+        self.updaters = [ViewUpdater(self._connection, p, shadow_of(p)) for p in self.projections]
+
+    def load(self, goal: Callable[[], int], stop: threading.Event, on_progress: Progress) -> None:
+        """Fill them up to the goal, which may move, and finish the tables. Raises RebuildStoppedError."""
+        with closing(open_connection(self._url)) as reading:
+            bulk = BulkLoad(reading, self._connection, self.updaters, stop, on_progress)
+            try:
+                bulk.run(goal)
+            except DATA_ERRORS as error:
+                log.warning("bulk_load_failed", error=str(error).strip(), then="row by row is slower and finds the fact")
+                self._begin(view_schema.create)
+            else:
+                self.position = bulk.position
+                self._finish()
+        while self.position < (until := goal()):
+            bulk.check()
+            self.catch_up(until)
+
+    def catch_up(self, goal: int) -> None:
+        while self.position < goal:
+            with self._connection.transaction():
+                page = self._reader.read(self._reading, self.position, min(self.position + PAGE_FACTS, goal))
+                apply(self._connection, self.updaters, page)
+            self.position = page.last
+
+    def _finish(self) -> None:
+        """Tables are independent of each other, and PostgreSQL builds an index on one processor."""
+        tables = deque((shadow_of(p), table) for p in self.projections for table in p.tables)
+        with ThreadPoolExecutor(FINISHERS, "finish") as pool:
+            for done in [pool.submit(_finish_tables, self._url, tables) for _ in range(FINISHERS)]:
+                done.result()
+
+    def checksums(self, projection: Projection) -> dict[str, Checksum]:
+        return view_schema.checksums(self._connection, projection, shadow_of(projection))
+
+    def drop(self) -> None:
+        for projection in self.projections:
+            view_schema.drop(self._connection, shadow_of(projection))
+
+
+def _finish_tables(url: str, tables: deque[tuple[str, Table]]) -> None:
+    with closing(open_connection(url)) as connection:
+        while True:
+            try:
+                schema, table = tables.popleft()
+            except IndexError:
+                return
+            view_schema.finish(connection, schema, table)

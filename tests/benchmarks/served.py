@@ -1,0 +1,86 @@
+"""Servers under load: processes of their own, on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+from api.client import Client, ConnectionLost
+from tests.benchmarks.harness import Bench, BenchError
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
+POLL_SECONDS = 0.1
+LOG_CHARACTERS = 2_000
+ADMIN = ("admin@bench.invalid", "a password for the bench")
+
+
+@asynccontextmanager
+async def served(bench: Bench, database_url: str) -> AsyncIterator[str]:
+    """The base URL of a server on this database, ready; stopped at the end. Raises BenchError."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    log = bench.directory / f"server-{port}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.server"],
+            env=_environment(bench, database_url, port),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            base_url = f"http://127.0.0.1:{port}"
+            await _until_ready(base_url, process, log)
+            yield base_url
+        finally:
+            await asyncio.to_thread(_stop, process)
+
+
+def _environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
+    """Nothing of the caller's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
+    email, password = ADMIN
+    return kept | {
+        "COUNTERFOIL_DATABASE_URL": database_url,
+        "COUNTERFOIL_SECRET": bench.secret.decode(),
+        "COUNTERFOIL_DATA_DIR": str(bench.directory),
+        "COUNTERFOIL_PORT": str(port),
+        "COUNTERFOIL_ADMIN_EMAIL": email,
+        "COUNTERFOIL_ADMIN_PASSWORD": password,
+        "COUNTERFOIL_RATE_LIMITS": "off",
+    }
+
+
+async def _until_ready(base_url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = monotonic() + START_SECONDS_MAX
+    async with Client(base_url) as client:
+        while monotonic() < deadline and process.poll() is None:
+            try:
+                if (await client.request("GET", "/readyz")).status == 200:
+                    return
+            except ConnectionLost:
+                pass
+            await asyncio.sleep(POLL_SECONDS)
+    raise BenchError(f"the server did not become ready: {log.read_text(errors='replace')[-LOG_CHARACTERS:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

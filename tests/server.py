@@ -1,0 +1,227 @@
+"""A real server for tests that go through all of it: `counterfoil serve`, in processes and on a database of its own.
+
+What a test kills with SIGKILL is truly killed; whatever happened, `Server.stop` leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
+COMMAND_SECONDS_MAX = 120.0
+POLL_SECONDS = 0.05
+LOG_TAIL_CHARACTERS = 4_000
+HOST = "127.0.0.1"
+ADMIN_EMAIL = "admin@example.com"
+ADMIN_PASSWORD = "the first admin's password"
+
+
+class Server:
+    """An embedded server: an API on a free port of the loopback interface, a worker, PostgreSQL in ``directory``.
+
+    With ``worker_apart`` the worker is started beside the API, as in production, and can be killed by itself;
+    otherwise `counterfoil serve` brings its own.
+    """
+
+    def __init__(self, directory: Path, *, worker_apart: bool = False, processes: int = 1) -> None:
+        self.data_dir = directory / "data"
+        self.log = directory / "server.log"
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self._worker_apart = worker_apart
+        self._options = [f"--processes={processes}", *(["--no-worker"] if worker_apart else [])]
+        self._api: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._seen: set[int] = set()  # every process that ours started, for those that outlive a killed parent
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `counterfoil` commands that are to meet this server need: nothing of it comes from outside."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
+        return ours | {
+            "COUNTERFOIL_DATA_DIR": str(self.data_dir),
+            "COUNTERFOIL_HOST": HOST,
+            "COUNTERFOIL_PORT": str(self.port),
+            "COUNTERFOIL_ADMIN_EMAIL": ADMIN_EMAIL,
+            "COUNTERFOIL_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "COUNTERFOIL_RATE_LIMITS": "off",
+        }
+
+    # -- Running ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start what is not running. Does not wait."""
+        if self._api is None:
+            self._api = self._spawn("serve", *self._options)
+        if self._worker_apart and self._worker is None:
+            self._worker = self._spawn("worker")
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS_MAX) -> None:
+        """Raises AssertionError with the end of the log when the server ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._api is None or self._api.poll() is not None:
+                raise AssertionError(f"the server ended:\n{self.tail()}")
+            if is_ready(self.url):
+                self._seen |= children_of(self._api.pid)
+                return
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"the server was not ready within {seconds} s:\n{self.tail()}")
+
+    def stop(self) -> None:
+        """Ask everything to end, end what does not, and PostgreSQL in any case."""
+        for process in filter(None, (self._worker, self._api)):
+            self._seen |= children_of(process.pid)
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._api = self._worker = None
+        for pid in self._seen:
+            end(pid)
+        if (postmaster := self.postmaster()) is not None:
+            end(postmaster, politely=signal.SIGQUIT)
+
+    # -- Killing ------------------------------------------------------------------
+
+    def kill_api(self) -> None:
+        if self._api is not None:
+            self._seen |= children_of(self._api.pid)
+            self._api.kill()
+            self._api.wait()
+            self._api = None
+
+    def kill_worker(self) -> None:
+        """The worker that is apart. What the API started itself ends with the API."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+            self._worker = None
+
+    def kill_postmaster(self) -> None:
+        """PostgreSQL as after a power failure: at the next start it recovers from its log."""
+        if (postmaster := self.postmaster()) is not None:
+            end(postmaster, politely=signal.SIGKILL)
+
+    # -- Looking ------------------------------------------------------------------
+
+    @property
+    def api_pid(self) -> int:
+        assert self._api is not None, "the API does not run"
+        return self._api.pid
+
+    def postmaster(self) -> int | None:
+        """The process id of this data directory's PostgreSQL, if it runs."""
+        with suppress(OSError, ValueError, IndexError):
+            pid = int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+            if str(self.data_dir) in command_line(pid):  # the file may have outlived its process
+                return pid
+        return None
+
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``counterfoil …`` to its end against this server's data directory."""
+        return counterfoil(*arguments, environment=self.environment | environment)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+
+    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "api", *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+
+def counterfoil(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A `counterfoil` command as an operator runs it, with exactly this environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "api", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS_MAX,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+# -- Processes, by what `ps` says of them on every Unix ---------------------------
+
+
+def children_of(pid: int) -> set[int]:
+    lines = _ps("-A", "-o", "pid=,ppid=").splitlines()
+    return {int(child) for child, parent in map(str.split, lines) if int(parent) == pid}
+
+
+def command_line(pid: int) -> str:
+    """Empty when there is no such process, or only what is left of it until its parent notices."""
+    state = _ps("-o", "stat=", "-p", str(pid)).strip()
+    return "" if not state or state.startswith("Z") else _ps("-o", "command=", "-p", str(pid)).strip()
+
+
+def end(pid: int, politely: signal.Signals = signal.SIGTERM) -> None:
+    """Wait until a process that is not our child has ended; kill it when it takes too long."""
+    for signum, seconds in ((politely, STOP_SECONDS_MAX), (signal.SIGKILL, STOP_SECONDS_MAX)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
+        if wait_until_gone(pid, seconds):
+            return
+    raise AssertionError(f"process {pid} cannot be ended: {command_line(pid)}")
+
+
+def wait_until_gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not command_line(pid):
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _ps(*options: str) -> str:
+    return subprocess.run(["ps", *options], capture_output=True, text=True, check=False).stdout
