@@ -10,7 +10,7 @@ from adapters.postgres import connect
 
 CANDIDATE_SECONDS = 1.0
 """How often a standby asks whether it is its turn."""
-TIMEKEEPER = 0x0C0F_0003
+TIMEKEEPER = 0x0C0F_0004
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from time import monotonic
 from typing import Any
@@ -12,12 +12,15 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from adapters.projector_session import LEDGER_CHANNEL, PAGE_FACTS, Session, open_connection
-from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError, RebuildStoppedError
+from adapters.projector_session import PAGE_FACTS, Session
+from adapters.rebuild import Rebuild, RebuildReport
+from adapters.rebuild_beside import RebuildBeside
+from adapters.view_cursors import open_connection
 from projections.kernel import Projection
 from projections.progress import LAG, Lag
 from projections.registry import ALL
 
+LEDGER_CHANNEL = "counterfoil_ledger"
 LEADER_LOCK = 0x0C0F_0002
 """Advisory lock of the one projector that works. It is the session's, so it ends with the connection it writes on."""
 LEADER_POLL_SECONDS = 0.5
@@ -32,7 +35,6 @@ BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 FAILURES_MAX = 200
 """In a row, which with the longest back-off is a quarter of an hour without a database."""
-REBUILD_RETRY_SECONDS = 30.0
 
 log = structlog.get_logger()
 
@@ -47,14 +49,11 @@ class Projector:
     def __init__(self, url: str, projections: Sequence[Projection] = ALL) -> None:
         self._url = url
         self._projections = tuple(projections)
-        self.on_batch: Callable[[int, float], None] = lambda facts, seconds: None
-        self.on_rebuild: Callable[[RebuildReport], None] = lambda report: None
+        self.on_batch: Callable[[int, float], None] = lambda *_: None
+        self.on_rebuild: Callable[[RebuildReport], None] = lambda _: None
         self.leads = False
         self.facts_total = 0
         self.batches_total = 0
-        self._rebuilding: threading.Thread | None = None
-        self._left: frozenset[str] = frozenset()
-        self._rebuild_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Lead, or stand by until the leader goes; connect again when the connection breaks. Returns when stopped.
@@ -76,8 +75,6 @@ class Projector:
                 stop.wait(min(BACKOFF_SECONDS * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX))
             finally:
                 self.leads = False
-        if self._rebuilding is not None:
-            self._rebuilding.join()
 
     def catch_up(self) -> int:
         """Bring every view to the ledger's head, rebuilding what is outdated, and return the position.
@@ -109,36 +106,29 @@ class Projector:
     # -- Leading -------------------------------------------------------------------
 
     def _follow(self, connection: Connection[Any], stop: threading.Event) -> None:
-        self.leads = True
         session = Session(connection, self._projections)
         session.prepare()
         connection.execute(f"listen {LEDGER_CHANNEL}".encode())
-        while not stop.is_set():
-            began = monotonic()
-            self._keep_rebuilding(session, stop)
-            if not self._step(session):
-                _await_notification(connection, stop)
-            elif session.last_facts < PAGE_FACTS:
-                stop.wait(max(0.0, BATCH_SECONDS_MIN - (monotonic() - began)))
+        self.leads = True
+        with RebuildBeside(self._url, session.outdated(), self.on_rebuild) as beside:
+            while not stop.is_set():
+                began = monotonic()
+                if beside.tend():
+                    session.announce()
+                if not self._step(session, beside.views):
+                    _await_notification(connection, stop)
+                elif session.last_size < PAGE_FACTS:
+                    stop.wait(max(0.0, BATCH_SECONDS_MIN - (monotonic() - began)))
 
-    def _step(self, session: Session) -> bool:
+    def _step(self, session: Session, leave: Iterable[str] = ()) -> bool:
         began, before = monotonic(), session.facts_total
-        moved = session.step(self._left)
+        moved = session.step(leave)
         if moved:
             facts = session.facts_total - before
             self.facts_total += facts
             self.batches_total += 1
             self.on_batch(facts, monotonic() - began)
         return moved
-
-    def _keep_rebuilding(self, session: Session, stop: threading.Event) -> None:
-        """Rebuild outdated views beside the work; until the swap they stay as they are, and are read as they are."""
-        if self._rebuilding is not None:
-            if self._rebuilding.is_alive():
-                return
-            self._rebuilding, self._left = None, frozenset()
-            self._rebuild_at = monotonic() + REBUILD_RETRY_SECONDS
-        ...
 
 
 def _take_lead(connection: Connection[Any], stop: threading.Event) -> bool:

@@ -25,6 +25,8 @@ class Session:
     def __init__(self, connection: Connection[Any], projections: Sequence[Projection]) -> None:
         self.connection = connection
         self.facts_total = 0
+        self.last_size = 0
+        """How many facts the last batch had."""
         self._projections = {projection.name: projection for projection in projections}
         self._views = {p.name: ViewUpdater(connection, p, p.name) for p in projections}
         self._generations: dict[str, int] = {}
@@ -93,6 +95,7 @@ class Session:
         for view in views:
             view.letters.saved()
         self.facts_total += page.size
+        self.last_size = page.size
         return page.last
 
     def _forget_stale(self, locked: Sequence[Cursor]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ from psycopg import Connection
 
 from adapters import view_cursors, view_schema
 from adapters.view_bulk import Progress
-from adapters.view_cursors import open_connection
-from adapters.view_schema import Checksum
+from adapters.view_cursors import Cursor, open_connection
+from adapters.view_schema import Checksum, shadow_of
 from adapters.view_shadows import Shadows
+from adapters.view_updater import ViewUpdater
 from projections.kernel import Projection
 
 REBUILD_LOCK = 0x0C0F_0003
@@ -62,7 +63,7 @@ class Rebuild:
         projections: Sequence[Projection],
         *,
         stop: threading.Event | None = None,
-        on_progress: Progress = lambda position, goal: None,
+        on_progress: Progress = lambda *_: None,
     ) -> None:
         self._url = url
         self._projections = tuple(projections)
@@ -81,11 +82,92 @@ class Rebuild:
             shadows = Shadows(self._url, work, self._projections)
             try:
                 shadows.load(lambda: self._goal(guard), self._stop, self._on_progress)
-                compared = self._compare(guard, work, shadows)
+                compared = self._compare(guard, shadows)
                 self._swap(guard, shadows)
             except BaseException:
                 with suppress(psycopg.Error):  # else the next rebuild drops them
                     shadows.drop()
                 raise
-            reports = [_report(view, position, monotonic() - began) for ...]
-        return reports
+        return [self._report(view, compared[view.projection.name], monotonic() - began) for view in shadows.updaters]
+
+    def _goal(self, guard: Connection[Any]) -> int:
+        """Where the views are that are kept up; without any the ledger's head."""
+        head = view_cursors.head(guard)
+        cursors = view_cursors.read(guard, self._names)
+        return max((c.position for c in cursors if self._is_kept_up(c, head)), default=head)
+
+    def _is_kept_up(self, cursor: Cursor, head: int) -> bool:
+        version = next(p.version for p in self._projections if p.name == cursor.name)
+        return cursor.version == version and head - cursor.position <= COMPARABLE_FACTS
+
+    def _compare(self, guard: Connection[Any], shadows: Shadows) -> dict[str, Compared]:
+        """Checksums of old and new at one position. Views stand still only until both have been brought there."""
+        with ExitStack() as snapshot:
+            with guard.transaction():
+                locked = view_cursors.lock(guard, self._names)
+                shadows.catch_up(self._goal(guard))
+                work = snapshot.enter_context(shadows.snapshot())
+            there = {c.name for c in locked if self._is_kept_up(c, c.position) and c.position == shadows.position}
+            return {
+                p.name: Compared(
+                    shadows.position,
+                    view_schema.checksums(work, p, shadow_of(p)),
+                    view_schema.checksums(work, p, p.name) if p.name in there else None,
+                )
+                for p in self._projections
+            }
+
+    def _swap(self, guard: Connection[Any], shadows: Shadows) -> None:
+        for _ in range(SWAP_ATTEMPTS_MAX - 1):
+            try:
+                return self._try_to_swap(guard, shadows)
+            except psycopg.errors.LockNotAvailable:
+                sleep(SWAP_PAUSE_SECONDS)
+        return self._try_to_swap(guard, shadows)
+
+    def _try_to_swap(self, guard: Connection[Any], shadows: Shadows) -> None:
+        """Under the cursors' lock nothing moves: the shadows catch up, take the views' places, and are where those were.
+
+        Raises LockNotAvailable while somebody reads the old tables for longer than we make others wait.
+        """
+        with guard.transaction():
+            guard.execute(SWAP_WAIT)
+            view_cursors.lock(guard, self._names)
+            shadows.catch_up(self._goal(guard))
+            for view in shadows.updaters:
+                view_schema.swap(guard, view.projection)
+                view_cursors.renew(guard, view.projection, shadows.position)
+                view.letters.replace(guard)
+
+    def _report(self, view: ViewUpdater, compared: Compared, seconds: float) -> RebuildReport:
+        new, old = compared.new, compared.old
+        report = RebuildReport(
+            view.projection.name,
+            view.projection.version,
+            compared.position,
+            sum(table.rows for table in new.values()),
+            seconds,
+            sha256(repr(sorted(new.items())).encode()).hexdigest(),
+            None if old is None else old == new,
+            len(view.letters),
+        )
+        if report.equal is False:
+            tables = [name for name in new if old is not None and old[name] != new[name]]
+            log.error("view_was_wrong", view=report.name, tables=tables, position=report.facts)
+        log.info("view_rebuilt", **report._asdict())
+        return report
+
+
+class Compared(NamedTuple):
+    position: int
+    new: dict[str, Checksum]
+    old: dict[str, Checksum] | None
+    """None: there was nothing to compare with."""
+
+
+@contextmanager
+def _alone(guard: Connection[Any]) -> Iterator[None]:
+    row = guard.execute("select pg_try_advisory_lock(%s)", (REBUILD_LOCK,)).fetchone()
+    if row != (True,):
+        raise RebuildRunningError("another rebuild has not finished")
+    yield  # the lock ends with the connection

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import structlog
-from psycopg import Connection
+from psycopg import Connection, IsolationLevel
 
 from adapters import view_schema
 from adapters.fact_reader import FactReader
 from adapters.view_bulk import BulkLoad, Progress
 from adapters.view_cursors import open_connection
-from adapters.view_schema import Checksum, shadow_of
+from adapters.view_schema import shadow_of
 from adapters.view_updater import DATA_ERRORS, ViewUpdater, apply
 from projections.kernel import Projection, Table
 
@@ -53,7 +53,9 @@ class Shadows:
             try:
                 bulk.run(goal)
             except DATA_ERRORS as error:
-                log.warning("bulk_load_failed", error=str(error).strip(), then="row by row is slower and finds the fact")
+                log.warning(
+                    "bulk_load_failed", error=str(error).strip(), then="row by row is slower and finds the fact"
+                )
                 self._begin(view_schema.create)
             else:
                 self.position = bulk.position
@@ -76,8 +78,16 @@ class Shadows:
             for done in [pool.submit(_finish_tables, self._url, tables) for _ in range(FINISHERS)]:
                 done.result()
 
-    def checksums(self, projection: Projection) -> dict[str, Checksum]:
-        return view_schema.checksums(self._connection, projection, shadow_of(projection))
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection[Any]]:
+        """The connection, seeing the moment of entry until the exit."""
+        self._connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        try:
+            with self._connection.transaction():
+                self._connection.execute("select from projections.cursors")  # it is the first statement that takes it
+                yield self._connection
+        finally:
+            self._connection.isolation_level = None
 
     def drop(self) -> None:
         for projection in self.projections:

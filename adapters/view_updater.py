@@ -56,8 +56,7 @@ def apply(connection: Connection[Any], views: Sequence[ViewUpdater], page: Page)
     Returns the number of rows. Call ``letters.save`` or ``replace`` in the same transaction.
     """
     admitted = [
-        view.letters.admit(facts, broken)
-        for view, facts, broken in zip(views, page.facts, page.broken, strict=True)
+        view.letters.admit(facts, broken) for view, facts, broken in zip(views, page.facts, page.broken, strict=True)
     ]
     pairs = list(zip(views, admitted, strict=True))
     try:

@@ -124,9 +124,7 @@ def _latest(target: str, table: Table) -> str:
 def _tally(target: str, table: Table, names: tuple[str, ...]) -> str:
     """The totals before the batch, which are all that the look-up can see, and what the batch has had so far."""
     key = table.key[0]
-    sums = ", ".join(
-        f"coalesce(l.{n}, 0) + sum(coalesce(x.{n}, 0)) over w" for n in names if n not in table.key
-    )
+    sums = ", ".join(f"coalesce(l.{n}, 0) + sum(coalesce(x.{n}, 0)) over w" for n in names if n not in table.key)
     return (
         f"insert into {target} ({', '.join(names)}) select x.{key}, x.position, {sums}"
         f" from {_given(table, names)} {_latest(target, table)} window w as (partition by x.{key} order by x.position)"

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import Field
 
-from api.call import CurrentCall
+from api.call import AsOf, AsOfInViews, CurrentCall
 from api.policy import ADMIN, ANYONE, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
@@ -22,6 +22,7 @@ from commands.account import (
 )
 from domain.account import Account, Role
 from projections import account as accounts
+from projections.kernel import POSITION_MAX
 
 router = ContractRouter("accounts")
 
@@ -94,9 +95,9 @@ async def logout(body: RefreshRequest, call: CurrentCall) -> Response:
     return Response(status_code=204)
 
 
-@router.on("GET", "/v1/me", policy=SIGNED_IN, returns=UserAnswer)
-async def me(call: CurrentCall) -> Response:
-    return _json(user_json(await call.fold(Account, call.user_id)))
+@router.on("GET", "/v1/me", policy=SIGNED_IN, returns=UserAnswer, answers=(404,))
+async def me(call: CurrentCall, as_of: AsOf) -> Response:
+    return _json(user_json(await call.fold(Account, call.user_id, as_of)))
 
 
 @router.on("PUT", "/v1/users/{user_id}/roles", policy=ADMIN, returns=UserAnswer)
@@ -106,15 +107,16 @@ async def set_roles(user_id: UUID, body: RolesRequest, call: CurrentCall) -> Res
 
 
 @router.on("GET", "/v1/users", policy=ADMIN, returns=Page[UserAnswer])
-async def list_users(call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
+async def list_users(
+    call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
     """Everybody, latest registered first."""
-    before = from_cursor(cursor, int)
-    rows = await accounts.listed(call.app.views, before=before[0] if before else None, limit=limit + 1)
-    items = [
-        {"user_id": row.account_id, "email": row.email, "name": row.name, "roles": row.roles} for row in rows[:limit]
-    ]
+    start = from_cursor(cursor, int)
+    before = min(start[0] if start else POSITION_MAX, POSITION_MAX if as_of is None else as_of + 1)
+    rows = await accounts.listed(call.app.views, before=before, limit=limit + 1)
+    found = await call.fold_all(Account, [row.account_id for row in rows[:limit]], as_of)
     following = to_cursor(rows[limit - 1].registered_position) if len(rows) > limit else None
-    return _json(to_json({"items": items, "next_cursor": following}))
+    return _json(to_json({"items": [_user(account) for account in found], "next_cursor": following}))
 
 
 def _tokens(pair: TokenPair) -> Response:

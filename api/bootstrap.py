@@ -26,7 +26,7 @@ from adapters.positions import ViewPositions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
-from adapters.rebuild import Rebuild, RebuildReport
+from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError, RebuildStoppedError
 from adapters.sealing import Sealer
 from adapters.tokens import JwtTokens
 from adapters.views import PostgresViews
@@ -224,13 +224,13 @@ def run_projectors(url: str, stop: threading.Event) -> None:
     Projector(url, ALL).run(stop)
 
 
-def rebuild_views(url: str, names: Sequence[str], show: Callable[[str, int, int], None]) -> list[RebuildReport]:
+def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], None]) -> list[RebuildReport]:
     """Build views anew beside those in use. Raises LookupError for a name that no view has."""
     known = {projection.name: projection for projection in ALL}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise LookupError(f"there is no view {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    return Rebuild(url, [known[name] for name in names] or list(ALL), progress=show).run()
+    return Rebuild(url, [known[name] for name in names] or list(ALL), on_progress=show).run()
 
 
 __all__ = [
@@ -238,6 +238,8 @@ __all__ = [
     "DatabaseUnfitError",
     "Followed",
     "RebuildReport",
+    "RebuildRunningError",
+    "RebuildStoppedError",
     "StoredFact",
     "prepare",
     "rebuild_views",

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from api.errors import NotAuthenticatedError
 from api.policy import OVERSEERS, Policy
+from api.types import AnyInstant
 from commands.account import BadTokenError
 from commands.kernel import Command, Key, Ledger, Render, decide, new_metadata
 from domain.account import Account
-from domain.event import Event
+from domain.event import Event, EventStatus
 from domain.kernel import Aggregate, ForbiddenError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
@@ -75,10 +76,13 @@ class Call:
     async def event_seen_by_caller(self, event_id: UUID, as_of: int | None = None) -> Event:
         """Raises NotFoundError for a draft of somebody else's."""
         event = await self.fold(Event, event_id, as_of)
-        mine = self.account is not None and event.organizer_id == self.account.id
-        if not event.exists or (event.status == "draft" and not mine and not self.oversees):
+        if not event.exists or (event.status is EventStatus.DRAFT and not self.sees_drafts_of(event)):
             raise NotFoundError
         return event
+
+    def sees_drafts_of(self, event: Event) -> bool:
+        """Whether the caller may know what the event is, or was, before it is published."""
+        return self.oversees or (self.account is not None and event.organizer_id == self.account.id)
 
     async def fold_all(self, kind: type[A], stream_ids: Sequence[UUID], as_of: int | None = None) -> list[A]:
         """Aggregates as they are, or as they were; blank where there was nothing yet."""
@@ -98,7 +102,11 @@ async def open_call(request: HttpRequest, policy: Policy) -> Call:
     """Raises NotAuthenticatedError, ForbiddenError, TooManyRequestsError, OverloadedError."""
     app: Application = request.app.state.application
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-    account = await _account(app, headers.get("authorization"))
+    try:
+        account = await _account(app, headers.get("authorization"))
+    except NotAuthenticatedError:  # trying out tokens counts, too
+        app.limits.admit(request, None, anonymous=policy.anyone)
+        raise
     call = Call(app, request, headers, account)
     request.state.call = call
     app.limits.admit(request, call.caller if account is not None else None, anonymous=policy.anyone)
@@ -140,7 +148,7 @@ async def current_call(request: HttpRequest) -> Call:  # a plain function would 
 
 CurrentCall = Annotated[Call, Depends(current_call)]
 
-_instant: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_instant: TypeAdapter[datetime] = TypeAdapter(AnyInstant)
 
 
 async def as_of_position(
@@ -172,3 +180,13 @@ async def as_of_position(
 
 
 AsOf = Annotated[int | None, Depends(as_of_position)]
+
+
+async def as_of_in_views(call: CurrentCall, position: AsOf) -> int | None:
+    """The same for what is found in views: they may not have got there yet. Raises OverloadedError when they do not."""
+    if position is not None:
+        await call.app.view_positions.wait_for(position)
+    return position
+
+
+AsOfInViews = Annotated[int | None, Depends(as_of_in_views)]

@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from fastapi import Header, Query, Response
 from pydantic import AfterValidator, Field, model_validator
 
-from api.call import AsOf, CurrentCall
+from api.call import AsOf, AsOfInViews, CurrentCall
 from api.policy import ANYONE, ORGANIZER
 from api.routing import ContractRouter
 from api.types import (
@@ -346,7 +346,7 @@ async def create_event(body: EventRequest, call: CurrentCall) -> Response:
 @router.on("GET", "/v1/events", policy=ANYONE, returns=Page[EventAnswer])
 async def list_events(
     call: CurrentCall,
-    as_of: AsOf,
+    as_of: AsOfInViews,
     query: Annotated[Text | None, Query()] = None,
     city: Annotated[Text | None, Query()] = None,
     tag: Annotated[Text | None, Query()] = None,
@@ -383,13 +383,15 @@ async def get_event(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
 
 @router.on("GET", "/v1/events/{event_id}/history", policy=ANYONE, returns=Page[VersionAnswer])
 async def event_history(
-    event_id: UUID, call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    event_id: UUID, call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
-    """Every version of what the event offered, oldest first."""
-    await call.event_seen_by_caller(event_id)
+    """Every version of what the event offered, oldest first; what it was as a draft only for who may see drafts."""
+    event = await call.event_seen_by_caller(event_id, as_of)
     after = from_cursor(cursor, int)
-    rows = await versions(call.app.views, event_id, after=after[0] if after else 0, limit=limit + 1)
-    items = [{"position": row.position, "at": row.at, "event": _listed(row)} for row in rows[:limit]]
+    found = await versions(call.app.views, event_id, after=after[0] if after else 0, limit=limit + 1)
+    rows = [row for row in found if as_of is None or row.position <= as_of]
+    shown = [row for row in rows[:limit] if row.status != EventStatus.DRAFT or call.sees_drafts_of(event)]
+    items = [{"position": row.position, "at": row.at, "event": _listed(row)} for row in shown]
     following = to_cursor(rows[limit - 1].position) if len(rows) > limit else None
     return _json(to_json({"items": items, "next_cursor": following}))
 
@@ -447,7 +449,7 @@ async def staff_gates(event_id: UUID, body: StaffRequest, call: CurrentCall) -> 
 
 
 @router.on("GET", "/v1/events/{event_id}/availability", policy=ANYONE, returns=AvailabilityAnswer)
-async def availability(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+async def availability(event_id: UUID, call: CurrentCall, as_of: AsOfInViews) -> Response:
     await _public_event(call, event_id, as_of)
     found = await inventory.availability(call.app.views, event_id, as_of=as_of)
     tiers = [tier._asdict() for tier in found.tiers]
@@ -481,8 +483,7 @@ async def _public_event(call: CurrentCall, event_id: UUID, as_of: int | None) ->
     if as_of is not None:
         return await call.event_seen_by_caller(event_id, as_of)
     event = await call.app.store.peek(Event, event_id)
-    mine = call.account is not None and event.organizer_id == call.account.id
-    if not event.exists or (event.status is EventStatus.DRAFT and not mine and not call.oversees):
+    if not event.exists or (event.status is EventStatus.DRAFT and not call.sees_drafts_of(event)):
         raise NotFoundError
     return event
 

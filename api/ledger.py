@@ -8,10 +8,10 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from api.call import CurrentCall
+from api.call import AsOf, CurrentCall
 from api.policy import ANYONE, LEDGER_READER
 from api.routing import ContractRouter
-from api.types import PAGE_DEFAULT, Answer, Limit, Page, from_cursor, to_cursor, to_json
+from api.types import PAGE_DEFAULT, Answer, Cursor, Limit, Page, WholeNumber, from_cursor, to_cursor, to_json
 
 router = ContractRouter("ledger")
 
@@ -40,13 +40,15 @@ class HeadAnswer(Answer):
 @router.on("GET", "/v1/ledger/events", policy=LEDGER_READER, returns=Page[FactAnswer])
 async def ledger_events(
     call: CurrentCall,
-    after: Annotated[int, Query(ge=0, le=POSITION_MAX)] = 0,
+    as_of: AsOf,
+    after: Annotated[WholeNumber, Query(ge=0, le=POSITION_MAX)] = 0,
     limit: Limit = PAGE_DEFAULT,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """What was recorded after a position, in order and without gaps."""
     resumed = from_cursor(cursor, int)
-    stored = await call.app.ledger_page(after=resumed[0] if resumed else after, limit=limit)
+    found = await call.app.ledger_page(after=resumed[0] if resumed else after, limit=limit)
+    stored = [fact for fact in found if as_of is None or fact.position <= as_of]
     following = to_cursor(stored[-1].position) if len(stored) == limit else None
     return _json(to_json({"items": [fact._asdict() for fact in stored], "next_cursor": following}))
 

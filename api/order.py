@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import Field, model_validator
 
-from api.call import AsOf, Call, CurrentCall
+from api.call import AsOf, AsOfInViews, Call, CurrentCall
 from api.policy import ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Limit, Page, Text, from_cursor, to_cursor, to_json
@@ -165,10 +165,10 @@ async def get_order(order_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
     return _json(to_json((await _documents(call, [order], as_of))[0]))
 
 
-@router.on("GET", "/v1/orders", policy=SIGNED_IN, returns=Page[OrderAnswer])
+@router.on("GET", "/v1/orders", policy=SIGNED_IN, returns=Page[OrderAnswer], answers=(404,))
 async def list_orders(
     call: CurrentCall,
-    as_of: AsOf,
+    as_of: AsOfInViews,
     event_id: Annotated[UUID | None, Query(description="All orders for this event: for its organiser.")] = None,
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,

@@ -11,7 +11,7 @@ import segno
 from fastapi import Response
 from pydantic import Field
 
-from api.call import AsOf, Call, CurrentCall
+from api.call import AsOf, AsOfInViews, Call, CurrentCall
 from api.policy import AT_THE_GATE, ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
@@ -138,7 +138,9 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
 
 
 @router.on("GET", "/v1/tickets", policy=SIGNED_IN, returns=Page[TicketAnswer])
-async def list_tickets(call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
+async def list_tickets(
+    call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
     """The tickets that the caller holds (or held as of then), latest acquired first."""
     start = from_cursor(cursor, int)
     before = start[0] if start else None
@@ -164,12 +166,13 @@ async def get_ticket(ticket_id: UUID, call: CurrentCall, as_of: AsOf) -> Respons
 
 @router.on("GET", "/v1/tickets/{ticket_id}/history", policy=SIGNED_IN, returns=Page[TicketFact])
 async def ticket_history(
-    ticket_id: UUID, call: CurrentCall, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    ticket_id: UUID, call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Everything that happened to the ticket, oldest first: its custody from the first hold to the entry."""
-    await _seen_by_caller(ticket_id, call, None)
+    await _seen_by_caller(ticket_id, call, as_of)
     after = from_cursor(cursor, int)
-    stored = await call.app.history(ticket_id, after=after[0] if after else 0, limit=limit + 1)
+    found = await call.app.history(ticket_id, after=after[0] if after else 0, limit=limit + 1)
+    stored = [fact for fact in found if as_of is None or fact.position <= as_of]
     items = [
         {
             "position": fact.position,

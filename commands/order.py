@@ -265,14 +265,14 @@ async def _settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, 
     try:
         order.pay(payment_id=payment_id, provider=provider.name, at=now)
     except (HoldExpiredError, OrderNotPendingError):
-        if order.payment_id != payment_id:
-            await provider.refund(payment_id, order.known_total)
+        if payment_id != order.payment_id and payment_id not in order.late_payments:
             order.refund_late_payment(payment_id=payment_id, provider=provider.name, at=now)
-            await ledger.refusing().append(order)
+            await ledger.refusing().append(order)  # recorded first: of several who see it late, one sends it back
+            await provider.refund(payment_id, order.known_total)
         raise
     tickets = await ledger.load_all(Ticket, [line.ticket_id for line in order.lines])
-    if any(ticket.order_id != order.id for ticket in tickets):
-        raise ConflictError([order.id])  # the hold has ended since the order was read
+    if any(ticket.order_id != order.id or ticket.status is not TicketStatus.HELD for ticket in tickets):
+        raise ConflictError([order.id])  # the hold has ended, or another payment came first, since the order was read
     for ticket in tickets:
         ticket.pay(at=now)
     return await ledger.append(order, *tickets)

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from api.bootstrap import Application, StoredFact, prepare, rebuild_views
+from api.bootstrap import Application, RebuildRunningError, StoredFact, prepare, rebuild_views
 from api.cli.console import clear_errors, err, fail, out, settings
 from domain.account import Account, EmailClaim
 from domain.allowance import Allowance
@@ -65,22 +65,20 @@ def rebuild(
         url, _, server = prepare(config)
         try:
             with _progress() as progress:
-                bars: dict[str, Any] = {}
-
-                def show(name: str, done: int, total: int) -> None:
-                    if name not in bars:
-                        bars[name] = progress.add_task(name, total=total)
-                    progress.update(bars[name], completed=done, total=total)
-
-                reports = rebuild_views(url, views or [], show)
+                bar = progress.add_task("facts", total=None)
+                reports = rebuild_views(
+                    url, views or [], lambda done, total: progress.update(bar, completed=done, total=total)
+                )
         except LookupError as error:
-            fail(str(error))
+            fail(str(error.args[0]))
+        except RebuildRunningError:
+            fail("another rebuild is running")
         finally:
             if server is not None:
                 server.stop_unless_joined()
     table = Table("View", "facts", "rows", "seconds", "facts/s", "compared with the old")
     for report in reports:
-        same = {True: "equal", False: "[bold red]DIFFERENT[/]", None: "another version"}[report.equal]
+        same = {True: "equal", False: "[bold red]DIFFERENT[/]", None: "nothing to compare"}[report.equal]
         rate = report.facts / report.seconds if report.seconds else 0
         table.add_row(
             report.name, f"{report.facts:,}", f"{report.rows:,}", f"{report.seconds:.2f}", f"{rate:,.0f}", same

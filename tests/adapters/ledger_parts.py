@@ -120,6 +120,15 @@ def scalar(database: str, query: str, *arguments: Any) -> Any:
     return row[0]
 
 
+def connection_count(database: str, application_name: str = "counterfoil") -> int:
+    count: int = scalar(
+        database,
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = %s",
+        application_name,
+    )
+    return count
+
+
 def terminate_connections(database: str, application_name: str = "counterfoil") -> int:
     """End the sessions of that name, as a failing server would; how many there were."""
     with psycopg.connect(database) as conn:

@@ -19,10 +19,10 @@ from tests.adapters.ledger_parts import (
     METADATA,
     WAIT_SECONDS_MAX,
     appending,
+    connection_count,
     held_up,
     meet_in_one_batch,
     rows_of,
-    scalar,
     started,
     terminate_connections,
     until,
@@ -150,11 +150,4 @@ async def test_stopping_finishes_what_was_taken_and_refuses_what_comes(database:
     assert sorted(await asyncio.gather(*tasks)) == list(range(1, 51))
     with pytest.raises(OverloadedError):
         await ledger.append(appending())
-    assert (
-        scalar(
-            database,
-            "select count(*) from pg_stat_activity where application_name = 'counterfoil'"
-            " and datname = current_database()",
-        )
-        == 0
-    )
+    await until(lambda: connection_count(database) == 0)

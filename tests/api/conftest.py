@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from domain.account import Role
 from tests.api.callers import Caller
 from tests.api.house import House, fresh_database
-from domain.account import Role
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,7 @@ async def _measure(bench: Bench, wanted: Collection[str]) -> list[Measurement]:
                     _show(step, name, repetition)
                     await positions.until_level()
                     status = 201 if name == "orders" else 200
-                    loads.setdefault(name, []).append(
-                        await load(client, shots[name], CONNECTIONS, SECONDS, status)
-                    )
+                    loads.setdefault(name, []).append(await load(client, shots[name], CONNECTIONS, SECONDS, status))
     return _measurements(wanted, loads)
 
 
@@ -77,6 +75,9 @@ def _measurements(wanted: Collection[str], loads: dict[str, list[Load]]) -> list
             ours, peer = ([one.per_second for one in loads[side]] for side in (name, f"no-op {name}"))
             made.append(Measurement(name, ours, peer, "requests/s", notes))
     if "orders-p99" in wanted:
-        p99, p50 = ([quantile * 1e3 for quantile in side] for side in zip(*((o.p99, o.p50) for o in loads["orders"]), strict=True))
+        p99, p50 = (
+            [quantile * 1e3 for quantile in side]
+            for side in zip(*((o.p99, o.p50) for o in loads["orders"]), strict=True)
+        )
         made.append(Measurement("orders-p99", p99, p50, "ms", {"connections": CONNECTIONS}))
     return made

@@ -86,9 +86,7 @@ def _inserts_in_threads(url: str, fact: Fact, connections: int, seconds: float) 
 
 
 async def _inserts_in_tasks(url: str, fact: Fact, connections: int, seconds: float) -> float:
-    opened = [
-        await AsyncConnection.connect(url, autocommit=True, prepare_threshold=0) for _ in range(connections)
-    ]
+    opened = [await AsyncConnection.connect(url, autocommit=True, prepare_threshold=0) for _ in range(connections)]
     window = Window(seconds)
 
     async def insert(connection: AsyncConnection) -> int:

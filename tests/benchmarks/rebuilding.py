@@ -11,7 +11,7 @@ import uvloop
 
 from adapters.postgres import conninfo
 from adapters.projector import Projector
-from adapters.rebuild import rebuild
+from adapters.rebuild import Rebuild
 from domain.kernel import decode
 from projections.kernel import Recorded
 from projections.registry import ALL
@@ -64,7 +64,7 @@ def _read(url: str, facts: int) -> float:
 def _rebuild(url: str, facts: int) -> float:
     """Facts per second until the new views are in the places of the old. Raises BenchError if they differ."""
     began = perf_counter()
-    reports = rebuild(url, ALL)
+    reports = Rebuild(url, ALL).run()
     seconds = perf_counter() - began
     if wrong := [report.name for report in reports if report.equal is False or report.facts != facts]:
         raise BenchError(f"rebuilt, and not the same as before: {', '.join(wrong)}")

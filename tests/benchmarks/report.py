@@ -144,5 +144,5 @@ def _samples(measured: Measurement) -> str:
 
 def _short(value: float, unit: str = "") -> str:
     """Three significant digits, or whole numbers with separators."""
-    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     return f"{text} {unit}".rstrip() if unit == "s" else f"{text}{unit}"

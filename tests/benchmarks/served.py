@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -26,25 +26,61 @@ ADMIN = ("admin@bench.invalid", "a password for the bench")
 @asynccontextmanager
 async def served(bench: Bench, database_url: str) -> AsyncIterator[str]:
     """The base URL of a server on this database, ready; stopped at the end. Raises BenchError."""
+    port = _free_port()
+    log = bench.directory / f"server-{port}.log"
+    with _process(_environment(bench, database_url, port), log) as process:
+        base_url = f"http://127.0.0.1:{port}"
+        if not await _becomes_ready(base_url, process):
+            raise BenchError(f"the server did not become ready: {_tail(log)}")
+        yield base_url
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    log = bench.directory / f"server-{port}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
+    return port
+
+
+@contextmanager
+def _process(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """It reads a pipe of ours, which ends when we do, however we do."""
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.server"],
-            env=_environment(bench, database_url, port),
+            env=env,
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
-            base_url = f"http://127.0.0.1:{port}"
-            await _until_ready(base_url, process, log)
-            yield base_url
+            yield process
         finally:
-            await asyncio.to_thread(_stop, process)
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _becomes_ready(base_url: str, process: subprocess.Popen[bytes]) -> bool:
+    deadline = monotonic() + START_SECONDS_MAX
+    async with Client(base_url) as client:
+        while monotonic() < deadline and process.poll() is None:
+            try:
+                if (await client.request("GET", "/readyz")).status == 200:
+                    return True
+            except ConnectionLost:
+                pass
+            await asyncio.sleep(POLL_SECONDS)
+    return False
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-LOG_CHARACTERS:]
 
 
 def _environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
@@ -60,27 +96,3 @@ def _environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
         "COUNTERFOIL_ADMIN_PASSWORD": password,
         "COUNTERFOIL_RATE_LIMITS": "off",
     }
-
-
-async def _until_ready(base_url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = monotonic() + START_SECONDS_MAX
-    async with Client(base_url) as client:
-        while monotonic() < deadline and process.poll() is None:
-            try:
-                if (await client.request("GET", "/readyz")).status == 200:
-                    return
-            except ConnectionLost:
-                pass
-            await asyncio.sleep(POLL_SECONDS)
-    raise BenchError(f"the server did not become ready: {log.read_text(errors='replace')[-LOG_CHARACTERS:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from random import Random
 from typing import NamedTuple
@@ -24,7 +24,9 @@ EVENT_TICKETS = 250
 ORDER_TICKETS_MAX = 4
 PAID_SHARE = 0.95
 ADMITTED_SHARE = 0.8
+BUYERS = 100_000
 PRICE = 4500
+SOLD_BEFORE = timedelta(hours=3)
 APPENDS_AT_ONCE = 16
 WORLD = UUID("3f0d6a52-0d0f-4d0e-8f57-9b6c1f7a9e11")
 
@@ -44,7 +46,7 @@ async def fill(url: str, secret: bytes, facts: int) -> World:
     ledger = PostgresLedger(url, Sealer(secret))
     await ledger.start()
     metadata = new_metadata("system:bench", "Fill")
-    seasons = _events(facts, utc_now())
+    seasons = _events(facts, utc_now() - SOLD_BEFORE)
     world = World(0, [], [])
     count = 0
 
@@ -113,14 +115,13 @@ def _sales(event_id: UUID, rng: Random, now: datetime) -> Iterator[NewFact]:
 def _order(event_id: UUID, serials: range, rng: Random, now: datetime) -> Iterator[NewFact]:
     tier_id = _tier_of(event_id)
     order_id = uuid5(event_id, f"order {serials.start}")
-    buyer_id = uuid5(WORLD, f"buyer {rng.randrange(100_000)}")
+    buyer_id = uuid5(WORLD, f"buyer {rng.randrange(BUYERS)}")
     until = now + timedelta(minutes=10)
     tickets = {serial: ticket_id(event_id, tier_id, serial) for serial in serials}
     lines = tuple(Line(ticket_id=t, tier_id=tier_id, serial=serial, price=PRICE) for serial, t in tickets.items())
     total = Money(amount=PRICE * len(lines), currency="EUR")
     placed = Order.Placed(buyer_id=buyer_id, event_id=event_id, lines=lines, total=total, expires_at=until, at=now)
     yield NewFact(order_id, 1, placed)
-    paid = rng.random() < PAID_SHARE
     for serial, ticket in tickets.items():
         held = Ticket.Held(
             event_id=event_id,
@@ -133,19 +134,23 @@ def _order(event_id: UUID, serials: range, rng: Random, now: datetime) -> Iterat
             at=now,
         )
         yield NewFact(ticket, 1, held)
-    if not paid:
+    if rng.random() < PAID_SHARE:
+        yield NewFact(
+            order_id, 2, Order.Paid(payment_id=uuid5(order_id, "payment"), provider="sandbox", amount=total, at=now)
+        )
+        yield from _visits(event_id, tickets.values(), rng, now)
+    else:
         yield NewFact(order_id, 2, Order.Expired(at=until))
         for ticket in tickets.values():
-            released = Ticket.Released(cause="expired", event_id=event_id, tier_id=tier_id, at=until)
-            yield NewFact(ticket, 2, released)
-        return
-    payment_id = uuid5(order_id, "payment")
-    yield NewFact(order_id, 2, Order.Paid(payment_id=payment_id, provider="sandbox", amount=total, at=now))
-    for ticket in tickets.values():
+            yield NewFact(ticket, 2, Ticket.Released(cause="expired", event_id=event_id, tier_id=tier_id, at=until))
+
+
+def _visits(event_id: UUID, tickets: Iterable[UUID], rng: Random, now: datetime) -> Iterator[NewFact]:
+    tier_id = _tier_of(event_id)
+    for ticket in tickets:
         yield NewFact(ticket, 2, Ticket.Paid(event_id=event_id, tier_id=tier_id, at=now))
         if rng.random() < ADMITTED_SHARE:
-            entry = Ticket.CheckedIn(event_id=event_id, tier_id=tier_id, gate="North", at=now)
-            yield NewFact(ticket, 3, entry)
+            yield NewFact(ticket, 3, Ticket.CheckedIn(event_id=event_id, tier_id=tier_id, gate="North", at=now))
 
 
 def _tier_of(event_id: UUID) -> UUID:

@@ -25,6 +25,7 @@ from adapters.sealing import Sealer
 from commands import event, order, ticket
 from commands.kernel import Command, Handler, Ledger, decide, new_metadata
 from commands.order import Capture, Pick
+from domain.account import Account, Role
 from domain.event import Event, Tier
 from domain.kernel import Fact, decode
 from domain.money import Money
@@ -146,6 +147,12 @@ class Shop:
         )
         published: Event = await self.do(event.PublishEvent(event_id=created.id, organizer_id=ORGANIZER))
         return published
+
+    async def register(self, account_id: UUID, *roles: Role) -> None:
+        """Somebody with an account, these roles and no password."""
+        account = Account(id=account_id)
+        account.register(email=f"{account_id}@example.com", name="Somebody", roles=frozenset(roles), at=self.clock())
+        await Ledger(self.store, new_metadata("a test", "Register")).append(account)
 
     async def order(self, event: Event, quantity: int = 1, *, buyer_id: UUID = BUYER, **more: Any) -> Order:
         """Held, in the event's first tier."""
