@@ -47,7 +47,7 @@ class PostgresViews:
         """Raises OverloadedError when no connection is free in time, or the database does not answer."""
         try:
             async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-                await cursor.execute(cast(LiteralString, sql), params)
+                await cursor.execute(cast("LiteralString", sql), params)
                 return await cursor.fetchall()
         except (PoolTimeout, TooManyRequests) as error:
             raise OverloadedError("too many are reading") from error

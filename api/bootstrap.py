@@ -26,7 +26,7 @@ from adapters.positions import ViewPositions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
-from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError, RebuildStoppedError
+from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer
 from adapters.tokens import JwtTokens
 from adapters.views import PostgresViews
@@ -72,7 +72,7 @@ class Application:
             open=False,
         )
         self._reader = LedgerReader(self._pool)
-        self.views = PostgresViews(self._pool)
+        self.views = PostgresViews(database_url)
         self.passwords = ArgonPasswords(self._pool)
         self.tokens = JwtTokens(self._pool, secret, self.clock)
         self.codes = Ed25519TicketCodes(secret)
@@ -112,6 +112,7 @@ class Application:
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=True, timeout=POOL_WAIT_SECONDS_MAX)
+        await self.views.start()
         await self.store.start()
         await self._ensure_admin()
         return self
@@ -120,6 +121,7 @@ class Application:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.store.stop()
+        await self.views.stop()
         self.passwords.close()
         await self._pool.close()
 
@@ -239,7 +241,6 @@ __all__ = [
     "Followed",
     "RebuildReport",
     "RebuildRunningError",
-    "RebuildStoppedError",
     "StoredFact",
     "prepare",
     "rebuild_views",

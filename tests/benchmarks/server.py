@@ -34,6 +34,6 @@ def create_app(application: Application) -> FastAPI:
 
 
 if __name__ == "__main__":
-    serving._die_with_parent()
+    serving.die_with_parent()
     with patch.object(serving, "create_app", create_app):
         serving.serve(with_worker=True, processes=1)
