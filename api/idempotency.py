@@ -57,6 +57,7 @@ def replay(answer: Answer) -> Response:
     media_type = "application/json" if answer.status < 400 else "application/problem+json"
     response = Response(answer.body or None, answer.status, media_type=media_type if answer.body else None)
     response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Cache-Control"] = "no-store"  # it may hold tokens
     if answer.position:
         response.headers["Ledger-Position"] = str(answer.position)
     return response

@@ -31,7 +31,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def fail(text: str) -> None:
-    err.print(f"[bold red]error:[/] {text}", highlight=False)
+    err.print(f"[bold red]error:[/] {text}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

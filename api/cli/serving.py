@@ -85,7 +85,7 @@ def _listen(config: Settings) -> socket.socket:
     try:
         listener.bind((config.host, config.port))
     except OSError as error:
-        err.print(f"[bold red]error:[/] cannot listen on {config.host}:{config.port}: {error.strerror}")
+        err.print(f"[bold red]error:[/] cannot listen on {config.host}:{config.port}: {error.strerror}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
     listener.listen(BACKLOG)
     return listener

@@ -22,7 +22,10 @@ from adapters.inventory import PooledInventory, Taken
 from adapters.ledger import PostgresLedger
 from adapters.payments import SandboxPayments
 from adapters.sealing import Sealer
-from commands import event, order, ticket
+from commands import account as accounts
+from commands import event as events
+from commands import order as orders
+from commands import ticket as tickets
 from commands.kernel import Command, Handler, Ledger, decide, new_metadata
 from commands.order import Capture, Pick
 from domain.account import Account, Role
@@ -106,69 +109,73 @@ class Shop:
 
     async def do(self, command: Command) -> Any:
         """Have it decided and recorded, as the API would. Raises the refusal."""
-        ledger = Ledger(self.store, new_metadata("a test", type(command).__name__))
-        return await decide(self._handlers[type(command)], command, ledger)
+        return await decide(self._handlers[type(command)], command, self.ledger(type(command).__name__))
+
+    def ledger(self, command: str) -> Ledger:
+        """The ledger as one command sees it."""
+        return Ledger(self.store, new_metadata("a test", command))
 
     def _all_handlers(self) -> dict[type[Command], Handler]:
         clock = self.clock
-        providers: dict[str, order.PaymentProvider] = {"sandbox": self.payments}
+        providers: dict[str, orders.PaymentProvider] = {"sandbox": self.payments}
         return {
-            event.CreateEvent: partial(event.create_event, clock=clock),
-            event.ChangeEvent: partial(event.change_event, clock=clock),
-            event.PublishEvent: partial(event.publish_event, clock=clock),
-            event.CancelEvent: partial(event.cancel_event, clock=clock),
-            event.PostponeEvent: partial(event.postpone_event, clock=clock),
-            event.ArchiveEvent: partial(event.archive_event, clock=clock),
-            event.AddTier: partial(event.add_tier, clock=clock),
-            event.ReleaseTickets: partial(event.release_tickets, clock=clock),
-            event.StaffGates: partial(event.staff_gates, clock=clock),
-            event.KeepTime: partial(event.keep_time, clock=clock),
-            order.PlaceOrder: partial(order.place_order, inventory=self.inventory, clock=clock),
-            order.PayOrder: partial(order.pay_order, providers=providers, clock=clock),
-            order.CancelOrder: partial(order.cancel_order, clock=clock),
-            order.ExpireOrder: partial(order.expire_order, clock=clock),
-            order.RefundOrder: partial(order.refund_order, providers=providers, clock=clock),
-            ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
-            ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
-            ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
-            ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
-            ticket.RevokeTicket: partial(ticket.revoke_ticket, clock=clock),
-            ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
+            accounts.SetRoles: partial(accounts.set_roles, clock=clock),
+            events.CreateEvent: partial(events.create_event, clock=clock),
+            events.ChangeEvent: partial(events.change_event, clock=clock),
+            events.PublishEvent: partial(events.publish_event, clock=clock),
+            events.CancelEvent: partial(events.cancel_event, clock=clock),
+            events.PostponeEvent: partial(events.postpone_event, clock=clock),
+            events.ArchiveEvent: partial(events.archive_event, clock=clock),
+            events.AddTier: partial(events.add_tier, clock=clock),
+            events.ReleaseTickets: partial(events.release_tickets, clock=clock),
+            events.StaffGates: partial(events.staff_gates, clock=clock),
+            events.KeepTime: partial(events.keep_time, clock=clock),
+            orders.PlaceOrder: partial(orders.place_order, inventory=self.inventory, clock=clock),
+            orders.PayOrder: partial(orders.pay_order, providers=providers, clock=clock),
+            orders.CancelOrder: partial(orders.cancel_order, clock=clock),
+            orders.ExpireOrder: partial(orders.expire_order, clock=clock),
+            orders.RefundOrder: partial(orders.refund_order, providers=providers, clock=clock),
+            tickets.ClaimTicket: partial(tickets.claim_ticket, clock=clock),
+            tickets.TransferTicket: partial(tickets.transfer_ticket, clock=clock),
+            tickets.AcceptTransfer: partial(tickets.accept_transfer, clock=clock),
+            tickets.DeclineTransfer: partial(tickets.decline_transfer, clock=clock),
+            tickets.RevokeTicket: partial(tickets.revoke_ticket, clock=clock),
+            tickets.CheckIn: partial(tickets.check_in, codes=self.codes, clock=clock),
         }
 
     # -- Scenes that scenarios begin with. -------------------------------------------------
 
-    async def event_on_sale(self, *tiers: event.NewTier, **changes: Any) -> Event:
+    async def event_on_sale(self, *tiers: events.NewTier, **changes: Any) -> Event:
         """Published, with these tiers, or one of ten places."""
         created: Event = await self.do(
-            event.CreateEvent(
+            events.CreateEvent(
                 organizer_id=ORGANIZER, currency="EUR", details=details(**changes), tiers=tiers or (standing(10),)
             )
         )
-        published: Event = await self.do(event.PublishEvent(event_id=created.id, organizer_id=ORGANIZER))
+        published: Event = await self.do(events.PublishEvent(event_id=created.id, organizer_id=ORGANIZER))
         return published
 
     async def register(self, account_id: UUID, *roles: Role) -> None:
         """Somebody with an account, these roles and no password."""
         account = Account(id=account_id)
         account.register(email=f"{account_id}@example.com", name="Somebody", roles=frozenset(roles), at=self.clock())
-        await Ledger(self.store, new_metadata("a test", "Register")).append(account)
+        await self.ledger("Register").append(account)
 
     async def order(self, event: Event, quantity: int = 1, *, buyer_id: UUID = BUYER, **more: Any) -> Order:
         """Held, in the event's first tier."""
-        items = (order.Item(tier_id=first_tier(event), quantity=quantity, **more),)
-        placed: Order = await self.do(order.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
+        items = (orders.Item(tier_id=first_tier(event), quantity=quantity, **more),)
+        placed: Order = await self.do(orders.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
         return placed
 
     async def seats(self, event: Event, *seats: Seat, buyer_id: UUID = BUYER) -> Order:
         """These seats held, in the event's first tier."""
-        items = (order.Item(tier_id=first_tier(event), seats=seats),)
-        placed: Order = await self.do(order.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
+        items = (orders.Item(tier_id=first_tier(event), seats=seats),)
+        placed: Order = await self.do(orders.PlaceOrder(buyer_id=buyer_id, event_id=event.id, items=items))
         return placed
 
     async def pay(self, placed: Order, token: str = "tok_ok") -> Order:
         assert placed.buyer_id is not None
-        command = order.PayOrder(order_id=placed.id, buyer_id=placed.buyer_id, provider="sandbox", token=token)
+        command = orders.PayOrder(order_id=placed.id, buyer_id=placed.buyer_id, provider="sandbox", token=token)
         paid: Order = await self.do(command)
         return paid
 
@@ -214,12 +221,12 @@ class Shop:
         ]
 
 
-def standing(quantity: int, *, price: int = 4500, **more: Any) -> event.NewTier:
-    return event.NewTier(name="Standing", price=price, release=event.NewRelease(quantity=quantity), **more)
+def standing(quantity: int, *, price: int = 4500, **more: Any) -> events.NewTier:
+    return events.NewTier(name="Standing", price=price, release=events.NewRelease(quantity=quantity), **more)
 
 
-def seated(*seats: Seat, price: int = 4500) -> event.NewTier:
-    return event.NewTier(name="Stalls", price=price, release=event.NewRelease(seats=seats))
+def seated(*seats: Seat, price: int = 4500) -> events.NewTier:
+    return events.NewTier(name="Stalls", price=price, release=events.NewRelease(seats=seats))
 
 
 def first_tier(event: Event) -> UUID:

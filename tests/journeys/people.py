@@ -21,6 +21,8 @@ class Person(Caller):
     """Somebody signed in, who always reads their own writes and is surprised by every answer but the expected one."""
 
     user_id = ""
+    email = ""
+    name = ""
 
     async def ask(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Any:
         """What a request that must succeed is answered."""
@@ -87,8 +89,9 @@ async def sign_up(client: Client, *, buyers: int) -> People:
 async def newcomer(admin: Person, *roles: str) -> Person:
     """Somebody new who has these roles besides being an attendee."""
     person = Person(admin.client)
-    email = f"{'-'.join(roles) or 'buyer'}-{secrets.token_hex(6)}@example.com"
-    body = {"email": email, "password": PASSWORD, "name": email.partition("@")[0]}
+    name = f"{'-'.join(roles) or 'buyer'}-{secrets.token_hex(6)}"
+    email = f"{name}@example.com"
+    body = {"email": email, "password": PASSWORD, "name": name}
     await person.ask("POST", "/v1/auth/register", body)
     await _sign_in(person, email, PASSWORD)
     if roles:
@@ -98,7 +101,8 @@ async def newcomer(admin: Person, *roles: str) -> Person:
 
 async def _sign_in(person: Person, email: str, password: str) -> None:
     person.token = (await person.ask("POST", "/v1/auth/login", {"email": email, "password": password}))["access_token"]
-    person.user_id = (await person.ask("GET", "/v1/me"))["user_id"]
+    me = await person.ask("GET", "/v1/me")
+    person.user_id, person.email, person.name = me["user_id"], me["email"], me["name"]
 
 
 # -- Events. -------------------------------------------------------------------------
