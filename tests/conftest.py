@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -15,13 +16,14 @@ from adapters.postgres import migrate
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server that this run started and stops."""
-    data_dir: Path = tmp_path_factory.mktemp("postgres")
-    server = EmbeddedPostgres(data_dir)
-    url = server.start()
-    yield url
-    server.stop()
+    # Not below pytest's own directory: a second run by root would take the server's user its way in.
+    with TemporaryDirectory(prefix="counterfoil-tests-") as data_dir:
+        server = EmbeddedPostgres(Path(data_dir))
+        url = server.start()
+        yield url
+        server.stop()
 
 
 @pytest.fixture

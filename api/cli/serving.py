@@ -44,6 +44,9 @@ def serve(
         err.print("Starting the database …" if config.embedded else "Migrating the database …", highlight=False)
         url, secret, server = prepare(config)
         children = _children(url, secret, listener, with_worker=with_worker, more=processes - 1)
+        stopping = threading.Event()
+        if server is not None:
+            threading.Thread(target=server.keep_running, args=(stopping,), name="postgres-watch", daemon=True).start()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server hands the signal on when it has shut down
         try:
             asyncio.run(_serve(config, url, secret, listener))
@@ -51,6 +54,7 @@ def serve(
             err.print("Stopping …", highlight=False)
         finally:
             children.stop()
+            stopping.set()
             if server is not None:
                 server.stop()
 
