@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
@@ -47,7 +47,7 @@ class PostgresViews:
         """Raises OverloadedError when no connection is free in time, or the database does not answer."""
         try:
             async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-                await cursor.execute(cast("LiteralString", sql), params)
+                await cursor.execute(sql.encode(), params)
                 return await cursor.fetchall()
         except (PoolTimeout, TooManyRequests) as error:
             raise OverloadedError("too many are reading") from error

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import psycopg
+import sentry_sdk
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -123,6 +124,7 @@ def problem_of(error: Exception) -> Response:  # noqa: PLR0911 - one line for ea
             return problem(error.status_code, _http_code(error), str(error.detail), headers=error.headers)
         case _:
             log.error("request_failed", exc_info=error)
+            sentry_sdk.capture_exception(error)
             return problem(500, "internal-error", "the error was logged")
 
 
@@ -135,7 +137,9 @@ def _refused(error: Refusal) -> Response:
 
 
 def _invalid(mistakes: Sequence[Any]) -> Response:
-    errors = [_mistake(mistake) for mistake in mistakes[:ERRORS_MAX]]
+    within = {mistake["loc"][:depth] for mistake in mistakes for depth in range(len(mistake["loc"]))}
+    told = [m for m in mistakes if m["type"] != "too_short" or m["loc"] not in within]  # the bad items are missing
+    errors = [_mistake(mistake) for mistake in told[:ERRORS_MAX]]
     return problem(422, "invalid", "the request is not valid; see errors", more={"errors": errors})
 
 

@@ -110,11 +110,11 @@ async def check_in(command: CheckIn, *, ledger: Ledger, codes: TicketCodes, cloc
     """
     content = codes.verify(command.code)
     ticket = await ledger.load(Ticket, content.ticket_id)
-    event = await ledger.peek(Event, ticket.known_event_id)
+    event = await ledger.peek(Event, command.event_id or ticket.known_event_id)
     if command.by != event.organizer_id and command.by not in event.gate_staff:
         raise ForbiddenError("only the event's organiser and its gate staff may admit people")
-    if command.event_id is not None and command.event_id != event.id:
-        raise WrongEventError(event_id=event.id)
+    if event.id != ticket.known_event_id:
+        raise WrongEventError(event_id=ticket.event_id)
     ticket.check_in(event=event, custody=content.custody, gate=command.gate, at=clock())
     return await ledger.append(ticket, rests_on=(event,))
 

@@ -38,6 +38,12 @@ class TableRows:
         return new + len(self.put) + len(self.added) + len(self.patched) + len(self.revised)
 
 
+class Tables(dict["Table", TableRows]):
+    def __missing__(self, table: Table) -> TableRows:
+        rows = self[table] = TableRows()
+        return rows
+
+
 class Rows:
     """The operations a projection has. ``key`` is the value of a one-column key, else a tuple of the values.
 
@@ -47,22 +53,16 @@ class Rows:
     __slots__ = ("of",)
 
     def __init__(self) -> None:
-        self.of: dict[Table, TableRows] = {}
+        self.of = Tables()
 
     def __len__(self) -> int:
         return sum(map(len, self.of.values()))
-
-    def _of(self, table: Table) -> TableRows:
-        rows = self.of.get(table)
-        if rows is None:
-            rows = self.of[table] = TableRows()
-        return rows
 
     # -- Tables that hold what is true now. ------------------------------------------
 
     def insert(self, table: Table, key: Any, **columns: Any) -> None:
         """A whole row, every column, whose key has never been there: of a fact that happens once. The cheapest."""
-        rows, identity = self._of(table), table.identity(key)
+        rows, identity = self.of[table], table.identity(key)
         row = _keyed(table, key, columns)
         if identity in rows.inserted or identity in rows.put or identity in rows.added:
             rows.twice.append(row)
@@ -72,7 +72,7 @@ class Rows:
 
     def put(self, table: Table, key: Any, **columns: Any) -> None:
         """A whole row, every column, whether or not there was one before."""
-        rows, identity = self._of(table), table.identity(key)
+        rows, identity = self.of[table], table.identity(key)
         rows.added.pop(identity, None)
         rows.patched.pop(identity, None)
         whole = rows.inserted if identity in rows.inserted else rows.put
@@ -80,7 +80,7 @@ class Rows:
 
     def patch(self, table: Table, key: Any, **columns: Any) -> None:
         """Some columns of a row. Nothing when there is no such row."""
-        rows, identity = self._of(table), table.identity(key)
+        rows, identity = self.of[table], table.identity(key)
         row = rows.inserted.get(identity) or rows.patched.get(identity) or rows.put.get(identity)
         if row is not None:
             row.update(columns)
@@ -92,7 +92,7 @@ class Rows:
 
         Of a table whose rows are patched as well, the row must be there: patches and increments are merged apart.
         """
-        rows, identity = self._of(table), table.identity(key)
+        rows, identity = self.of[table], table.identity(key)
         whole = rows.inserted.get(identity) or rows.put.get(identity)
         patched = rows.patched.get(identity, {})
         for name, increment in increments.items():
@@ -108,15 +108,15 @@ class Rows:
 
     def append(self, table: Table, **columns: Any) -> None:
         """A row of history: it is never changed."""
-        self._of(table).appended.append(columns)
+        self.of[table].appended.append(columns)
 
     def tally(self, table: Table, key: Any, position: int, **deltas: int) -> None:
         """Running totals: the row of this key and position will hold the totals after it."""
-        self._of(table).tallied.append((key, position, deltas))
+        self.of[table].tallied.append((key, position, deltas))
 
     def revise(self, table: Table, key: Any, position: int, **columns: Any) -> None:
         """A row of history that repeats the key's latest but for these columns; the first of a key names them all."""
-        rows = self._of(table)
+        rows = self.of[table]
         since = rows.since.setdefault(table.identity(key), {})
         since.update(columns)
         rows.revised.append({table.key[0]: key, "position": position, **since})

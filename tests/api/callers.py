@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 TIMEOUT_SECONDS = 30.0
+EVENTUALLY_SECONDS_MAX = 15.0
+POLL_SECONDS = 0.02
 NOTHING: Mapping[str, str] = {}
 PROBLEM = {"type", "title", "status", "detail", "code"}
 
@@ -112,6 +115,14 @@ def exchange(port: int, method: str, path: str, payload: bytes | None, headers: 
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
     finally:
         connection.close()
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Until it holds. What the timekeeper does within a second is given more on a busy machine, yet not for ever."""
+    deadline = time.monotonic() + EVENTUALLY_SECONDS_MAX
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(POLL_SECONDS)
 
 
 def _keyed(key: str | None) -> dict[str, str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import pytest
-
 from domain.account import Role
-from tests.api.callers import Caller
+from tests.api.callers import Caller, eventually
 from tests.api.house import House
 from tests.api.scenes import (
     PRICE,
@@ -24,9 +22,6 @@ from tests.api.scenes import (
     seats_request,
     tonight,
 )
-
-FOUND = {"status": "published"}
-
 
 def path(event: Json, *more: str) -> str:
     return "/".join(("/v1/events", event["event_id"], *more))
@@ -269,16 +264,8 @@ def test_the_seat_map_shows_every_seat_and_what_became_of_it(house: House, organ
 def test_an_event_goes_live_when_its_doors_open_and_ends_at_its_end(house: House, organizer: Caller) -> None:
     request = event_request(starts_at=instant(hours=-1), ends_at=instant(seconds=1.5))
     event = on_sale(organizer, request)
-    wait_for_status(house, event, "live")
-    wait_for_status(house, event, "ended")
-
-
-def wait_for_status(house: House, event: Json, status: str) -> None:
-    """The timekeeper has at most a second; a busy machine is given more."""
-    for _ in range(500):
-        if house.anyone.get(path(event)).ok()["status"] == status:
-            return
-    pytest.fail(f"the event is not {status}")
+    eventually(lambda: house.anyone.get(path(event)).ok()["status"] == "live")
+    eventually(lambda: house.anyone.get(path(event)).ok()["status"] == "ended")
 
 
 def test_a_tier_sells_within_its_window_only(organizer: Caller, buyer: Caller) -> None:

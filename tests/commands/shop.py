@@ -35,6 +35,7 @@ from domain.money import Money
 from domain.order import Order
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
+from tests.adapters.ledger_parts import until
 from tests.domain.event_facts import details
 from tests.domain.happening import BUYER, NOW, ORGANIZER
 
@@ -196,6 +197,11 @@ class Shop:
 
     async def order_now(self, placed: Order) -> Order:
         return (await self.store.load(Order, [placed.id]))[0]
+
+    async def caught_up(self) -> None:
+        """Until this process has heard of everything that is recorded by now."""
+        head = len(self.history())
+        await until(lambda: self.store.follower.position >= head)
 
     def facts(self, stream_id: UUID | None = None) -> list[Fact]:
         """Everything recorded, or everything of one stream, in order."""

@@ -55,7 +55,8 @@ async def reception(shop: Shop) -> AsyncIterator[Reception]:
 async def test_who_registers_is_an_attendee_and_can_log_in(shop: Shop) -> None:
     async with reception(shop) as desk:
         ada = await desk.register()
-        assert (ada.email, ada.roles) == ("ada@example.com", {Role.ATTENDEE})
+        assert ada.email == "ada@example.com"
+        assert ada.roles == {Role.ATTENDEE}
         assert await desk.log_in("ADA@example.com", "analytical engine") == ada.id
         assert (await account_of("ada@example.com", ledger=shop.ledger("Look"))).id == ada.id
     assert [fact.topic for fact in shop.facts()] == ["account.registered", "email.claimed"]
@@ -83,10 +84,10 @@ async def test_an_address_is_registered_once_however_it_is_spelled(shop: Shop) -
 
 @in_a_shop
 async def test_of_those_who_register_one_address_at_once_one_has_it_with_their_own_password(shop: Shop) -> None:
-    mine = [ADA.model_copy(update={"password": f"engine number {number}"}) for number in range(6)]
+    mine = [ADA.model_copy(update={"password": f"engine number {number}"}) for number in range(3)]
     async with reception(shop) as desk:
         outcomes = await together(*(desk.register(command) for command in mine))
-        assert names(outcomes) == ["Account"] + ["EmailTakenError"] * 5
+        assert names(outcomes) == ["Account"] + ["EmailTakenError"] * 2
         for command, outcome in zip(mine, outcomes, strict=True):
             if isinstance(outcome, Account):
                 assert await desk.log_in("ada@example.com", command.password) == outcome.id
