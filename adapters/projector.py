@@ -29,7 +29,7 @@ LEADER_SECONDS_MAX = 30.0
 POLL_SECONDS = 1.0
 """A fallback: what a lost notification would otherwise delay for ever."""
 STOP_POLL_SECONDS = 0.1
-BATCH_SECONDS_MIN = 0.005
+BATCH_SECONDS_MIN = 0.01
 """Under load batches begin no closer together than this: fewer and larger ones leave more of the machine to others."""
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0

@@ -26,7 +26,7 @@ from projections.rows import Row, Rows, Tallied
 
 PAGE_FACTS = 1_000
 """Decoded at once. Small: what fits the processor's cache is folded and forgotten before it has left it."""
-WINDOW_FACTS = 30_000
+WINDOW_FACTS = 10_000
 """Folded before they are written: the changes of one row that fall into one window cost nothing."""
 GARBAGE_THRESHOLD = 200_000
 """Rows are many and hold no cycles: looking for some after every 700 objects takes a fifth of the time."""

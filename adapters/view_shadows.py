@@ -23,6 +23,7 @@ from projections.kernel import Projection, Table
 PAGE_FACTS = 2_000
 FINISHERS = 2
 """Connections that build indexes at the same time."""
+SORT_MEMORY = b"set maintenance_work_mem = '256MB'"
 
 log = structlog.get_logger()
 
@@ -96,6 +97,7 @@ class Shadows:
 
 def _finish_tables(url: str, tables: deque[tuple[str, Table]]) -> None:
     with closing(open_connection(url)) as connection:
+        connection.execute(SORT_MEMORY)
         while True:
             try:
                 schema, table = tables.popleft()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 from domain.event import Event
@@ -36,7 +36,6 @@ TICKETS = Table(
         "custody": "int4",
         "version": "int4",
         "acquired_position": "int8",
-        "changed_position": "int8",
     },
     indexes=("(holder_id, acquired_position)", "(event_id, tier_id)"),
 )
@@ -65,9 +64,7 @@ class Tickets(Projection):
         position, ticket_id = recorded.position, recorded.stream_id
         rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=held.buyer_id)
         if recorded.version > 1:  # an earlier hold was given up
-            self._change(recorded, rows, status="held", price=held.price, order_id=held.order_id)
-            self._change(recorded, rows, held_until=held.until, holder_id=held.buyer_id, acquired_position=position)
-            rows.add(TICKETS, ticket_id, custody=1)
+            self._hold_again(recorded, held, rows)
             return
         seat = held.seat
         rows.insert(
@@ -92,46 +89,73 @@ class Tickets(Projection):
             custody=1,
             version=1,
             acquired_position=position,
-            changed_position=position,
+        )
+
+    @staticmethod
+    def _hold_again(recorded: Recorded, held: Ticket.Held, rows: Rows) -> None:
+        rows.add(TICKETS, recorded.stream_id, custody=1)
+        rows.patch(
+            TICKETS,
+            recorded.stream_id,
+            status="held",
+            price=held.price,
+            order_id=held.order_id,
+            holder_id=held.buyer_id,
+            held_until=held.until,
+            version=recorded.version,
+            acquired_position=recorded.position,
         )
 
     @when(Ticket.Released)
     def released(self, recorded: Recorded, _: Ticket.Released, rows: Rows) -> None:
-        self._change(recorded, rows, status="available", order_id=None, holder_id=None, held_until=None)
-        rows.append(CUSTODY, ticket_id=recorded.stream_id, from_position=recorded.position, holder_id=None)
+        ticket_id, version = recorded.stream_id, recorded.version
+        rows.patch(TICKETS, ticket_id, status="available", order_id=None, held_until=None, version=version)
+        rows.patch(TICKETS, ticket_id, holder_id=None)
+        rows.append(CUSTODY, ticket_id=ticket_id, from_position=recorded.position, holder_id=None)
 
     @when(Ticket.Paid)
     def paid(self, recorded: Recorded, _: Ticket.Paid, rows: Rows) -> None:
-        self._change(recorded, rows, status="paid", held_until=None)
+        rows.patch(TICKETS, recorded.stream_id, status="paid", held_until=None, version=recorded.version)
 
     @when(Ticket.Claimed)
     def claimed(self, recorded: Recorded, claim: Ticket.Claimed, rows: Rows) -> None:
-        self._change(recorded, rows, status="claimed", attendee_name=claim.attendee_name)
+        ticket_id, version, name = recorded.stream_id, recorded.version, claim.attendee_name
+        rows.patch(TICKETS, ticket_id, status="claimed", attendee_name=name, version=version)
 
     @when(Ticket.TransferOffered)
     def offered(self, recorded: Recorded, offer: Ticket.TransferOffered, rows: Rows) -> None:
-        self._change(recorded, rows, offered_to=offer.to)
+        rows.patch(TICKETS, recorded.stream_id, offered_to=offer.to, version=recorded.version)
 
     @when(Ticket.TransferDeclined)
     def declined(self, recorded: Recorded, _: Ticket.TransferDeclined, rows: Rows) -> None:
-        self._change(recorded, rows, offered_to=None)
+        rows.patch(TICKETS, recorded.stream_id, offered_to=None, version=recorded.version)
 
     @when(Ticket.Transferred)
     def transferred(self, recorded: Recorded, transfer: Ticket.Transferred, rows: Rows) -> None:
         ticket_id, position, to = recorded.stream_id, recorded.position, transfer.to
-        self._change(recorded, rows, status="paid", holder_id=to, acquired_position=position)
-        self._change(recorded, rows, attendee_name=None, offered_to=None)
         rows.add(TICKETS, ticket_id, custody=1)
+        rows.patch(
+            TICKETS,
+            ticket_id,
+            status="paid",
+            holder_id=to,
+            attendee_name=None,
+            offered_to=None,
+            version=recorded.version,
+            acquired_position=position,
+        )
         rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=to)
 
     @when(Ticket.CheckedIn)
     def checked_in(self, recorded: Recorded, entry: Ticket.CheckedIn, rows: Rows) -> None:
-        self._change(recorded, rows, status="checked_in", checked_in_at=entry.at, gate=entry.gate)
+        ticket_id, version = recorded.stream_id, recorded.version
+        rows.patch(TICKETS, ticket_id, status="checked_in", checked_in_at=entry.at, gate=entry.gate, version=version)
 
     @when(Ticket.Cancelled)
     def cancelled(self, recorded: Recorded, end: Ticket.Cancelled, rows: Rows) -> None:
-        self._change(recorded, rows, status="cancelled", cancel_reason=end.reason, offered_to=None)
-        rows.add(TICKETS, recorded.stream_id, custody=1)
+        ticket_id, version, reason = recorded.stream_id, recorded.version, end.reason
+        rows.add(TICKETS, ticket_id, custody=1)
+        rows.patch(TICKETS, ticket_id, status="cancelled", cancel_reason=reason, offered_to=None, version=version)
 
     @when(Event.Ended)
     def event_ended(self, recorded: Recorded, _: Event.Ended, rows: Rows) -> None:
@@ -140,11 +164,6 @@ class Tickets(Projection):
     @when(Event.Cancelled)
     def event_cancelled(self, recorded: Recorded, _: Event.Cancelled, rows: Rows) -> None:
         rows.put(FATES, recorded.stream_id, fate="cancelled")
-
-    @staticmethod
-    def _change(recorded: Recorded, rows: Rows, **columns: Any) -> None:
-        version, position = recorded.version, recorded.position
-        rows.patch(TICKETS, recorded.stream_id, version=version, changed_position=position, **columns)
 
 
 # -- Questions. ----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A real server for tests that go through all of it: `counterfoil serve`, in processes and on a database of its own.
 
-What a test kills with SIGKILL is truly killed; whatever happened, `Server.stop` leaves no process behind.
+What a test kills with SIGKILL is truly killed. Whatever happened, `Server.stop` leaves no process behind; and when the
+tests themselves are killed or run out of time, a guard that this file is also the program of does the same.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Server:
         self._api: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
         self._seen: set[int] = set()  # every process that ours started, for those that outlive a killed parent
+        self._pids = directory / "pids"
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -74,6 +77,8 @@ class Server:
 
     def start(self) -> None:
         """Start what is not running. Does not wait."""
+        if self._guard is None:
+            self._guard = subprocess.Popen([sys.executable, __file__, self.data_dir.parent], stdin=subprocess.PIPE)
         if self._api is None:
             self._api = self._spawn("serve", *self._options)
         if self._worker_apart and self._worker is None:
@@ -92,7 +97,7 @@ class Server:
         raise AssertionError(f"the server was not ready within {seconds} s:\n{self.tail()}")
 
     def stop(self) -> None:
-        """Ask everything to end, end what does not, and PostgreSQL in any case."""
+        """Ask everything to end, end what does not, and PostgreSQL in any case. The guard then has nothing to do."""
         for process in filter(None, (self._worker, self._api)):
             self._seen |= children_of(process.pid)
             process.terminate()
@@ -104,8 +109,10 @@ class Server:
         self._api = self._worker = None
         for pid in self._seen:
             end(pid)
-        if (postmaster := self.postmaster()) is not None:
-            end(postmaster, politely=signal.SIGQUIT)
+        end_postmaster(self.data_dir)
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
 
     # -- Killing ------------------------------------------------------------------
 
@@ -125,8 +132,7 @@ class Server:
 
     def kill_postmaster(self) -> None:
         """PostgreSQL as after a power failure: at the next start it recovers from its log."""
-        if (postmaster := self.postmaster()) is not None:
-            end(postmaster, politely=signal.SIGKILL)
+        end_postmaster(self.data_dir, signal.SIGKILL)
 
     # -- Looking ------------------------------------------------------------------
 
@@ -135,13 +141,11 @@ class Server:
         assert self._api is not None, "the API does not run"
         return self._api.pid
 
-    def postmaster(self) -> int | None:
-        """The process id of this data directory's PostgreSQL, if it runs."""
-        with suppress(OSError, ValueError, IndexError):
-            pid = int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
-            if str(self.data_dir) in command_line(pid):  # the file may have outlived its process
-                return pid
-        return None
+    @property
+    def worker_pid(self) -> int:
+        """Of the worker that the API started itself."""
+        [pid] = [child for child in children_of(self.api_pid) if command_line(child).endswith(" worker")]
+        return pid
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``counterfoil …`` to its end against this server's data directory."""
@@ -152,14 +156,16 @@ class Server:
 
     def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
+        with self.log.open("ab") as log, self._pids.open("a") as pids:
+            process = subprocess.Popen(
                 [sys.executable, "-m", "api", *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+            print(process.pid, file=pids)
+        return process
 
 
 def counterfoil(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -204,6 +210,21 @@ def command_line(pid: int) -> str:
     return "" if not state or state.startswith("Z") else _ps("-o", "command=", "-p", str(pid)).strip()
 
 
+def postmaster(data_dir: Path) -> int | None:
+    """The process id of a data directory's PostgreSQL, if it runs."""
+    with suppress(OSError, ValueError, IndexError):
+        pid = int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        if str(data_dir) in command_line(pid):  # the file may have outlived its process
+            return pid
+    return None
+
+
+def end_postmaster(data_dir: Path, politely: signal.Signals = signal.SIGQUIT) -> None:
+    """By default an immediate shutdown: the data has served its turn."""
+    if (pid := postmaster(data_dir)) is not None:
+        end(pid, politely)
+
+
 def end(pid: int, politely: signal.Signals = signal.SIGTERM) -> None:
     """Wait until a process that is not our child has ended; kill it when it takes too long."""
     for signum, seconds in ((politely, STOP_SECONDS_MAX), (signal.SIGKILL, STOP_SECONDS_MAX)):
@@ -225,3 +246,19 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
 
 def _ps(*options: str) -> str:
     return subprocess.run(["ps", *options], capture_output=True, text=True, check=False).stdout
+
+
+def guard(directory: Path) -> None:
+    """Wait until the tests are gone, then end what they have left of a server."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # a terminal sends them to us as well
+    sys.stdin.buffer.read()
+    with suppress(FileNotFoundError):
+        for pid in map(int, (directory / "pids").read_text().split()):
+            if " -m api " in command_line(pid):
+                end(pid)
+    end_postmaster(directory / "data")
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 
 from api import observability
 from api.app import create_app
@@ -49,7 +49,7 @@ def serve(
             threading.Thread(target=server.keep_running, args=(stopping,), name="postgres-watch", daemon=True).start()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server hands the signal on when it has shut down
         try:
-            asyncio.run(_serve(config, url, secret, listener))
+            uvloop.run(_serve(config, url, secret, listener))
         except KeyboardInterrupt:
             err.print("Stopping …", highlight=False)
         finally:
@@ -68,7 +68,7 @@ def worker() -> None:
         if os.environ.get(CHILD):
             die_with_parent()
         url, secret, _ = prepare(config)
-        asyncio.run(run_worker(config, url, secret, stop))
+        uvloop.run(run_worker(config, url, secret, stop))
 
 
 def child_api() -> None:
@@ -78,7 +78,7 @@ def child_api() -> None:
     die_with_parent()
     listener = socket.socket(fileno=int(os.environ[LISTENER]))
     url, secret, _ = prepare(config)
-    asyncio.run(_serve(config, url, secret, listener, first=False))
+    uvloop.run(_serve(config, url, secret, listener, first=False))
 
 
 def _listen(config: Settings) -> socket.socket:
@@ -89,7 +89,11 @@ def _listen(config: Settings) -> socket.socket:
     try:
         listener.bind((config.host, config.port))
     except OSError as error:
-        err.print(f"[bold red]error:[/] cannot listen on {config.host}:{config.port}: {error.strerror}", soft_wrap=True, highlight=False)
+        err.print(
+            f"[bold red]error:[/] cannot listen on {config.host}:{config.port}: {error.strerror}",
+            soft_wrap=True,
+            highlight=False,
+        )
         raise typer.Exit(1) from error
     listener.listen(BACKLOG)
     return listener
@@ -102,7 +106,6 @@ async def _serve(config: Settings, url: str, secret: bytes, listener: socket.soc
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(application),
-            loop="uvloop",
             http="httptools",
             lifespan="on",
             access_log=False,

@@ -34,7 +34,7 @@ BOOK = settings(
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
-    phases=[phase for phase in Phase if phase is not Phase.explain],
+    phases=[Phase.generate],
 )
 
 Json = dict[str, Any]
