@@ -37,7 +37,7 @@ class Broken(NamedTuple):
 
 class Page(NamedTuple):
     last: int
-    """The position of the last fact read; where the page began if there was none."""
+    """The position of the last fact read."""
     size: int
     facts: tuple[list[Recorded], ...]
     """For each projection of the reader those it handles, in order."""
@@ -55,14 +55,13 @@ class FactReader:
         self._takers: dict[str, tuple[int, ...]] = {}
 
     def read(self, cursor: Cursor[Any], after: int, until: int) -> Page:
-        """The facts with positions ``after`` < p ≤ ``until``. Raises LedgerGapError."""
+        """The facts with positions ``after`` < p ≤ ``until``, which the ledger's head has passed. Raises LedgerGapError."""
         cursor.execute(READ, (after, until), prepare=True)
         stored: list[Stored] = cursor.fetchall()
-        last = stored[-1][0] if stored else after
-        if last - after != len(stored):
-            raise LedgerGapError(f"{len(stored)} facts between the positions {after} and {last}")
+        if len(stored) != until - after:
+            raise LedgerGapError(f"{len(stored)} facts between the positions {after} and {until}")
         facts, broken = self._decode(stored)
-        return Page(last, len(stored), facts, broken)
+        return Page(until, len(stored), facts, broken)
 
     def _decode(self, stored: list[Stored]) -> tuple[tuple[list[Recorded], ...], tuple[list[Broken], ...]]:
         facts: tuple[list[Recorded], ...] = tuple([] for _ in self.projections)

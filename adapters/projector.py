@@ -117,8 +117,10 @@ class Projector:
                     session.announce()
                 if not self._step(session, beside.views):
                     _await_notification(connection, stop)
-                elif session.last_size < PAGE_FACTS:
+                    continue
+                if session.last_size < PAGE_FACTS:
                     stop.wait(max(0.0, BATCH_SECONDS_MIN - (monotonic() - began)))
+                _drop_notifications(connection)
 
     def _step(self, session: Session, leave: Iterable[str] = ()) -> bool:
         began, before = monotonic(), session.facts_total
@@ -138,6 +140,12 @@ def _take_lead(connection: Connection[Any], stop: threading.Event) -> bool:
             return True
         stop.wait(LEADER_POLL_SECONDS)
     return False
+
+
+def _drop_notifications(connection: Connection[Any]) -> None:
+    """Those that came while there was work anyway: the connection would keep them for ever."""
+    for _ in connection.notifies(timeout=0):
+        pass
 
 
 def _await_notification(connection: Connection[Any], stop: threading.Event) -> None:

@@ -26,9 +26,7 @@ REBUILD_LOCK = 0x0C0F_0003
 COMPARABLE_FACTS = 10_000
 """A view this close to the ledger's head is being kept up: the rebuild goes where it is, to compare."""
 SWAP_ATTEMPTS_MAX = 60
-SWAP_WAIT = b"set local lock_timeout = '1s'"
-"""How long one attempt makes readers wait for others who are still reading the old tables."""
-SWAP_PAUSE_SECONDS = 0.2
+SWAP_PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -118,24 +116,29 @@ class Rebuild:
             }
 
     def _swap(self, guard: Connection[Any], shadows: Shadows) -> None:
-        for _ in range(SWAP_ATTEMPTS_MAX - 1):
-            try:
-                return self._try_to_swap(guard, shadows)
-            except psycopg.errors.LockNotAvailable:
+        view_schema.keep_vacuum(guard, self._projections, away=True)
+        try:
+            for _ in range(SWAP_ATTEMPTS_MAX - 1):
+                with suppress(psycopg.errors.QueryCanceled):
+                    return self._try_to_swap(guard, shadows)
+                log.info("swap_waits_for_readers", views=self._names)
                 sleep(SWAP_PAUSE_SECONDS)
-        return self._try_to_swap(guard, shadows)
+            return self._try_to_swap(guard, shadows)
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                view_schema.keep_vacuum(guard, self._projections, away=False)
+            raise
 
     def _try_to_swap(self, guard: Connection[Any], shadows: Shadows) -> None:
         """Under the cursors' lock nothing moves: the shadows catch up, take the views' places, and are where those were.
 
-        Raises LockNotAvailable while somebody reads the old tables for longer than we make others wait.
+        Raises QueryCanceled while somebody reads the old tables for longer than we make others wait.
         """
         with guard.transaction():
-            guard.execute(SWAP_WAIT)
             view_cursors.lock(guard, self._names)
             shadows.catch_up(self._goal(guard))
+            view_schema.swap(guard, self._projections)
             for view in shadows.updaters:
-                view_schema.swap(guard, view.projection)
                 view_cursors.renew(guard, view.projection, shadows.position)
                 view.letters.replace(guard)
 

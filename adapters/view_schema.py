@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -10,6 +11,9 @@ from projections.kernel import Projection, Table
 
 FILLFACTOR = 85
 """Room for changed rows beside the old ones, so that a change of status touches no index (HOT)."""
+
+SWAP_WAIT = b"set local statement_timeout = '700ms'"
+"""For all the locks together. Less than `deadlock_timeout`, so that it is never a reader who has to give way."""
 
 
 class Checksum(NamedTuple):
@@ -61,14 +65,35 @@ def exists(connection: Connection[Any], schema: str) -> bool:
     return connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() != (None,)
 
 
-def swap(connection: Connection[Any], projection: Projection) -> None:
-    """Put the shadow in the view's place, within the caller's transaction.
+def swap(connection: Connection[Any], projections: Sequence[Projection]) -> None:
+    """Put shadows in the places of views, within the caller's transaction.
 
-    Dropping the old tables waits until nobody reads them, and readers who come meanwhile wait too and then find the
-    new ones: nobody sees an old view beside a new position.
+    Waits until nobody reads the old tables; readers who come meanwhile wait too and then find the new ones, so that
+    nobody sees an old table beside a new one, or beside a new position. Raises QueryCanceled after SWAP_WAIT.
     """
-    drop(connection, projection.name)
-    _run(connection, f"alter schema {shadow_of(projection)} rename to {projection.name}")
+    if old := _tables(connection, projections):
+        connection.execute(SWAP_WAIT)
+        _run(connection, f"lock table {', '.join(old)} in access exclusive mode")
+        connection.execute(b"set local statement_timeout = 0")
+    for projection in projections:
+        drop(connection, projection.name)
+        _run(connection, f"alter schema {shadow_of(projection)} rename to {projection.name}")
+
+
+def keep_vacuum(connection: Connection[Any], projections: Sequence[Projection], *, away: bool) -> None:
+    """Send automatic vacuuming away from the tables of views, or let it come again.
+
+    A swap is not patient enough for PostgreSQL to end a vacuum that is in its way; this statement is.
+    """
+    for table in _tables(connection, projections):
+        change = "set (autovacuum_enabled = off)" if away else "reset (autovacuum_enabled)"
+        _run(connection, f"alter table {table} {change}")
+
+
+def _tables(connection: Connection[Any], projections: Sequence[Projection]) -> list[str]:
+    names = [projection.name for projection in projections]
+    query = "select format('%%I.%%I', schemaname, tablename) from pg_tables where schemaname = any(%s) order by 1"
+    return [row[0] for row in connection.execute(query, (names,))]
 
 
 def checksums(connection: Connection[Any], projection: Projection, schema: str) -> dict[str, Checksum]:

@@ -77,14 +77,14 @@ async def register(body: RegisterRequest, call: CurrentCall) -> Response:
     return await call.send(command, answer=user_json, status=201)
 
 
-@router.on("POST", "/v1/auth/login", policy=ANYONE, returns=TokensAnswer, answers=(401,))
+@router.on("POST", "/v1/auth/login", policy=ANYONE, returns=TokensAnswer, acts_outside=True)
 async def login(body: LoginRequest, call: CurrentCall) -> Response:
     app = call.app
     account_id = await authenticate(body.email, body.password, ledger=call.ledger("LogIn"), passwords=app.passwords)
     return _tokens(await app.tokens.issue(account_id))
 
 
-@router.on("POST", "/v1/auth/refresh", policy=ANYONE, returns=TokensAnswer, answers=(401,))
+@router.on("POST", "/v1/auth/refresh", policy=ANYONE, returns=TokensAnswer, acts_outside=True)
 async def refresh(body: RefreshRequest, call: CurrentCall) -> Response:
     return _tokens(await call.app.tokens.rotate(body.refresh_token))
 

@@ -35,7 +35,7 @@ from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
 from commands import account, event, order, ticket
-from commands.kernel import Command, Handler, Metadata, decide, new_metadata
+from commands.kernel import Answer, Command, Handler, Key, KeyReusedError, Metadata, decide, new_metadata
 from commands.kernel import Ledger as CommandLedger
 from commands.order import PaymentProvider
 from domain.account import EmailTakenError, Role
@@ -160,6 +160,14 @@ class Application:
 
     async def load_as_of(self, kind: type[A], stream_ids: Sequence[UUID], position: int) -> list[A]:
         return await self.store.loader.load_as_of(kind, stream_ids, position)
+
+    async def answer_to(self, key: Key) -> Answer | None:
+        """What was answered to a request with this key. Raises KeyReusedError when it was another request."""
+        async with self._pool.connection() as conn:
+            answer = await self.store.committer.read_answer(conn.cursor(binary=True), key)
+        if answer is True:
+            raise KeyReusedError
+        return answer or None
 
     async def head(self) -> int:
         return (await self._reader.head())[0]

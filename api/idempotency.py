@@ -1,7 +1,8 @@
 """Repeats: the first answer to an Idempotency-Key is kept in the ledger's own transaction, and given again.
 
-A key is looked up only by trying to record it, so that the common case, a fresh key, costs no extra round trip. Within
-one process a repeat waits for the first; between processes the first to commit wins and the other gives its answer.
+A key is looked up only by trying to record it, so that the common case, a fresh key, costs no extra round trip; unless
+the command acts on more than the ledger. Within one process a repeat waits for the first; between processes the first to
+commit wins and the other gives its answer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,255}")
 WAIT_SECONDS_MAX = 10.0
 NEVER_REPLAYED = (401, 429)
 """Besides 5xx: these say something about the moment or the connection, not about the command."""
+
+
+LookUp = Callable[[Key], Awaitable[Answer | None]]
+"""The answer that was given to a key. Raises KeyReusedError."""
 
 
 class InFlight:
@@ -70,11 +75,14 @@ async def answer_once(
     caller: str,
     store: Store,
     in_flight: InFlight,
+    look_up: LookUp | None,
     respond: Callable[[], Awaitable[Response]],
 ) -> Response:
     """Respond, unless this key was answered before; keep the answer when the command itself has not."""
     await in_flight.begin(key.id)
     try:
+        if look_up is not None and (answer := await look_up(key)) is not None:
+            return replay(answer)
         return await _answer(request, key, caller=caller, store=store, respond=respond)
     finally:
         in_flight.end(key.id)

@@ -191,7 +191,13 @@ async def list_orders(
 
 
 @router.on(
-    "POST", "/v1/orders/{order_id}/payments", policy=SIGNED_IN, returns=PaymentAnswer, status=201, answers=(402,)
+    "POST",
+    "/v1/orders/{order_id}/payments",
+    policy=SIGNED_IN,
+    returns=PaymentAnswer,
+    status=201,
+    answers=(402,),
+    acts_outside=True,
 )
 async def pay_order(order_id: UUID, body: PaymentRequest, call: CurrentCall) -> Response:
     command = PayOrder(order_id=order_id, buyer_id=call.user_id, provider=body.provider, token=body.token)

@@ -39,6 +39,8 @@ class ContractRoute(APIRoute):
     """Authenticates, applies the policy, then lets FastAPI read and validate the request."""
 
     policy: Policy
+    acts_outside: bool = False
+    """The command does more than append facts: a repeat has to be recognised before it begins."""
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()
@@ -64,7 +66,13 @@ class ContractRoute(APIRoute):
         key = Key(app.sealer.key_id(call.caller, text), app.sealer.fingerprint(*what))
         call.key = key
         return await answer_once(
-            request, key, caller=call.caller, store=app.store, in_flight=app.in_flight, respond=lambda: inner(request)
+            request,
+            key,
+            caller=call.caller,
+            store=app.store,
+            in_flight=app.in_flight,
+            look_up=app.answer_to if self.acts_outside else None,
+            respond=lambda: inner(request),
         )
 
 
@@ -84,6 +92,7 @@ class ContractRouter(APIRouter):
         status: int = 200,
         answers: Sequence[int] = (),
         media: dict[int, str] | None = None,
+        acts_outside: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a handler. ``answers`` are the statuses of this route's own refusals; the general ones are added."""
         statuses = {401, 413, 422, 429, 500, 503, *answers}  # a bad token is refused wherever it is shown
@@ -108,7 +117,7 @@ class ContractRouter(APIRouter):
             )
             route = self.routes[-1]
             assert isinstance(route, ContractRoute)
-            route.policy = policy
+            route.policy, route.acts_outside = policy, acts_outside
             return handler
 
         return register

@@ -109,8 +109,9 @@ class Tickets(Projection):
     @when(Ticket.Released)
     def released(self, recorded: Recorded, _: Ticket.Released, rows: Rows) -> None:
         ticket_id, version = recorded.stream_id, recorded.version
-        rows.patch(TICKETS, ticket_id, status="available", order_id=None, held_until=None, version=version)
-        rows.patch(TICKETS, ticket_id, holder_id=None)
+        rows.patch(
+            TICKETS, ticket_id, status="available", order_id=None, holder_id=None, held_until=None, version=version
+        )
         rows.append(CUSTODY, ticket_id=ticket_id, from_position=recorded.position, holder_id=None)
 
     @when(Ticket.Paid)

@@ -23,6 +23,7 @@ from tests.api.scenes import (
     tonight,
 )
 
+
 def path(event: Json, *more: str) -> str:
     return "/".join(("/v1/events", event["event_id"], *more))
 
@@ -220,7 +221,9 @@ def test_a_tier_is_sold_by_seats_or_by_quantity_never_both(organizer: Caller) ->
     assert organizer.post(path(event, "tiers"), {"name": "Neither", "price": 1}).status == 422
 
 
-def test_gate_staff_needs_the_role_and_is_named_by_the_organiser(house: House, organizer: Caller, buyer: Caller) -> None:
+def test_gate_staff_needs_the_role_and_is_named_by_the_organiser(
+    house: House, organizer: Caller, buyer: Caller
+) -> None:
     event = on_sale(organizer)
     gina = house.person("gina", Role.GATE)
     staffed = organizer.put(path(event, "gate-staff"), {"user_ids": [gina.user_id]}).ok()

@@ -152,7 +152,11 @@ def test_a_payment_makes_the_order_and_its_tickets_paid(organizer: Caller, buyer
     order = ordered(buyer, on_sale(organizer), 2)
     answer = buyer.post(path(order, "payments"), PAYMENT)
     payment = answer.ok(201)
-    assert (payment["status"], payment["order_id"], payment["amount"]) == ("captured", order["order_id"], order["total"])
+    assert (payment["status"], payment["order_id"], payment["amount"]) == (
+        "captured",
+        order["order_id"],
+        order["total"],
+    )
     assert answer.position > 0
     paid = buyer.get(path(order)).ok()
     assert (paid["status"], paid["payment_id"]) == ("paid", payment["payment_id"])
@@ -171,9 +175,7 @@ def test_a_declined_payment_leaves_the_order_as_it_was(organizer: Caller, buyer:
     ("payment", "pointer"),
     [({"provider": "gold", "token": "tok_ok"}, "/provider"), ({"provider": "sandbox", "token": "tok_other"}, "/token")],
 )
-def test_a_provider_or_token_that_does_not_exist(
-    organizer: Caller, buyer: Caller, payment: Json, pointer: str
-) -> None:
+def test_a_provider_or_token_that_does_not_exist(organizer: Caller, buyer: Caller, payment: Json, pointer: str) -> None:
     order = ordered(buyer, on_sale(organizer))
     buyer.post(path(order, "payments"), payment).invalid(pointer)
 

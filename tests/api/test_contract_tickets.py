@@ -6,7 +6,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from struct import unpack
 from uuid import UUID, uuid4
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import segno
@@ -99,9 +99,7 @@ def test_what_is_only_held_can_be_neither_claimed_nor_passed_on(
         buyer.get(path(ticket_id, picture)).refused(409, "not-paid")
 
 
-def test_a_transfer_changes_hands_and_old_codes_stop_working(
-    organizer: Caller, buyer: Caller, other: Caller
-) -> None:
+def test_a_transfer_changes_hands_and_old_codes_stop_working(organizer: Caller, buyer: Caller, other: Caller) -> None:
     ticket_id = ticket_of(buyer, on_sale(organizer, tonight()))
     old = code_of(buyer, ticket_id)
     passed_on = buyer.post(path(ticket_id, "transfer"), {"to": other.email.upper()}).ok()
@@ -159,7 +157,7 @@ def test_the_pictures_are_the_code_as_png_and_svg(organizer: Caller, buyer: Call
     assert dark_modules(png.body, len(modules)) == modules
     svg = buyer.get(path(ticket_id, "code.svg"))
     assert svg.headers["content-type"].startswith("image/svg+xml")
-    assert ElementTree.fromstring(svg.body).tag == SVG
+    assert ET.fromstring(svg.body).tag == SVG
     for answer in (png, svg, buyer.get(path(ticket_id, "code"))):
         assert answer.headers["cache-control"] == "no-store"
 

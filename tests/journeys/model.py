@@ -135,6 +135,10 @@ class Model:
 
     def place(self, buyer: str, items: Sequence[Item]) -> Refused | None:
         """Only decides: which places it is to be is the server's choice, see `placed`."""
+        named = [seat for item in items for seat in item.seats or ()]
+        by_seat = {item.tier for item in items if item.seats is not None}
+        if len(set(named)) < len(named) or any(item.seats is None and item.tier in by_seat for item in items):
+            return INVALID
         if self.status != "published":
             return conflict("not-on-sale")
         count = sum(item.quantity or len(item.seats or ()) for item in items)
@@ -154,7 +158,7 @@ class Model:
         if item.seats is None:
             wanted[item.tier] = wanted.get(item.tier, 0) + (item.quantity or 0)
             return conflict("sold-out") if wanted[item.tier] > len(free) else None
-        if not tier.seated or len(set(item.seats)) < len(item.seats) or not set(item.seats) <= set(tier.places):
+        if not tier.seated or not set(item.seats) <= set(tier.places):
             return INVALID
         return None if set(item.seats) <= free else conflict("seat-taken")
 

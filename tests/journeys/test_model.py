@@ -21,7 +21,7 @@ from tests.journeys.model import BAD_CODE, FORBIDDEN, Item, Model, Refused, Tick
 from tests.journeys.people import People, Person, concert, floor, in_time, newcomer, seat, sign_up, stalls
 from tests.server import Server
 
-EXAMPLES = 40
+EXAMPLES = int(os.environ.get("EX", "40"))
 STEPS = 30
 ORDER_MAX = 4
 REFUND_POLLS_MAX = 200
@@ -46,16 +46,15 @@ def rarely() -> st.SearchStrategy[bool]:
 
 names = st.sampled_from(CAST)
 nth = st.integers(0, 50)
-on_the_floor = st.builds(Item, st.just("Floor"), quantity=st.integers(1, 3))
+on_the_floor = st.integers(1, 3).map(lambda quantity: Item("Floor", quantity))
 some_seats = st.lists(st.sampled_from(["1", "2", "3", "1", "2", "99"]), min_size=1, max_size=2)
-in_the_stalls = st.builds(Item, st.just("Stalls"), seats=some_seats)
-any_stalls = st.builds(Item, st.just("Stalls"), quantity=st.integers(1, 2))
-seats_on_the_floor = st.builds(Item, st.just("Floor"), seats=st.just(["1"]))
+these_stalls = some_seats.map(lambda seats: Item("Stalls", seats=seats))
+any_stalls = st.integers(1, 2).map(lambda quantity: Item("Stalls", quantity))
+seats_on_the_floor = st.just(Item("Floor", seats=["1"]))
 wishes = st.lists(
-    st.one_of(on_the_floor, on_the_floor, in_the_stalls, in_the_stalls, any_stalls, seats_on_the_floor),
+    st.one_of(on_the_floor, on_the_floor, these_stalls, these_stalls, any_stalls, seats_on_the_floor),
     min_size=1,
     max_size=2,
-    unique_by=lambda item: item.tier,
 )
 
 
@@ -292,9 +291,10 @@ class Ticketing(RuleBasedStateMachine):
         """The first answer, and nothing happens: `agree` would see it."""
         first = self.sent[number % len(self.sent)]
         again = self.world.send(first.who, first.method, first.path, first.body, key=first.key)
-        note(f"again: {first.method} {first.path} {first.body} → {again.status}")
+        note(f"again {first.method} {first.path} → {again.status}")
         assert (again.status, again.body) == (first.answer.status, first.answer.body)
-        assert again.headers.get("idempotent-replayed") == "true"
+        if first.answer.status != FORBIDDEN.status:  # which may be said before the key is looked at
+            assert again.headers.get("idempotent-replayed") == "true"
         assert again.headers.get("ledger-position") == first.answer.headers.get("ledger-position")
 
     @rule(number=nth)
@@ -403,7 +403,7 @@ class Ticketing(RuleBasedStateMachine):
     ) -> None:
         answer = response.json()
         outcome = None if response.status < 300 else Refused(response.status, answer["code"])
-        note(f"{who.name}: {method} {path} {body} → {response.status} {answer if outcome is None else outcome.code}")
+        note(f"{who.name} {method} {path} {body} → {response.status} {outcome.code if outcome else answer.get('status')}")
         assert outcome == expected, f"the server says {outcome or answer}, the model {expected or 'yes'}"
 
     def remember(self) -> None:
