@@ -106,6 +106,7 @@ class Rebuild:
                 shadows.catch_up(self._goal(guard))
                 work = snapshot.enter_context(shadows.snapshot())
             there = {c.name for c in locked if self._is_kept_up(c, c.position) and c.position == shadows.position}
+            there -= {p.name for p in self._projections if view_schema.differs(work, p)}
             return {
                 p.name: Compared(
                     shadows.position,

@@ -29,21 +29,15 @@ ADMIN_PASSWORD = "the first admin's password"
 
 
 class Server:
-    """An embedded server: an API on a free port of the loopback interface, a worker, PostgreSQL in ``directory``.
+    """`counterfoil serve` on a free port of the loopback interface, with a worker and a PostgreSQL in ``directory``."""
 
-    With ``worker_apart`` the worker is started beside the API, as in production, and can be killed by itself;
-    otherwise `counterfoil serve` brings its own.
-    """
-
-    def __init__(self, directory: Path, *, worker_apart: bool = False, processes: int = 1) -> None:
+    def __init__(self, directory: Path, *, processes: int = 1) -> None:
         self.data_dir = directory / "data"
         self.log = directory / "server.log"
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
-        self._worker_apart = worker_apart
-        self._options = [f"--processes={processes}", *(["--no-worker"] if worker_apart else [])]
+        self._processes = processes
         self._api: subprocess.Popen[bytes] | None = None
-        self._worker: subprocess.Popen[bytes] | None = None
         self._seen: set[int] = set()  # every process that ours started, for those that outlive a killed parent
         self._pids = directory / "pids"
         self._guard: subprocess.Popen[bytes] | None = None
@@ -80,9 +74,7 @@ class Server:
         if self._guard is None:
             self._guard = subprocess.Popen([sys.executable, __file__, self.data_dir.parent], stdin=subprocess.PIPE)
         if self._api is None:
-            self._api = self._spawn("serve", *self._options)
-        if self._worker_apart and self._worker is None:
-            self._worker = self._spawn("worker")
+            self._api = self._spawn("serve", f"--processes={self._processes}")
 
     def wait_until_ready(self, seconds: float = READY_SECONDS_MAX) -> None:
         """Raises AssertionError with the end of the log when the server ends or takes too long."""
@@ -98,15 +90,15 @@ class Server:
 
     def stop(self) -> None:
         """Ask everything to end, end what does not, and PostgreSQL in any case. The guard then has nothing to do."""
-        for process in filter(None, (self._worker, self._api)):
-            self._seen |= children_of(process.pid)
-            process.terminate()
+        if self._api is not None:
+            self._seen |= children_of(self._api.pid)
+            self._api.terminate()
             try:
-                process.wait(STOP_SECONDS_MAX)
+                self._api.wait(STOP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._api = self._worker = None
+                self._api.kill()
+                self._api.wait()
+            self._api = None
         for pid in self._seen:
             end(pid)
         end_postmaster(self.data_dir)
@@ -117,6 +109,7 @@ class Server:
     # -- Killing ------------------------------------------------------------------
 
     def kill_api(self) -> None:
+        """What it started ends by itself."""
         if self._api is not None:
             self._seen |= children_of(self._api.pid)
             self._api.kill()
@@ -124,15 +117,18 @@ class Server:
             self._api = None
 
     def kill_worker(self) -> None:
-        """The worker that is apart. What the API started itself ends with the API."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-            self._worker = None
+        if self._api is not None and (pid := self._child("worker")) is not None:
+            end(pid, politely=signal.SIGKILL)
 
     def kill_postmaster(self) -> None:
         """PostgreSQL as after a power failure: at the next start it recovers from its log."""
         end_postmaster(self.data_dir, signal.SIGKILL)
+
+    def kill_everything(self) -> None:
+        self.kill_api()
+        for pid in self._seen:
+            end(pid, politely=signal.SIGKILL)
+        self.kill_postmaster()
 
     # -- Looking ------------------------------------------------------------------
 
@@ -143,8 +139,8 @@ class Server:
 
     @property
     def worker_pid(self) -> int:
-        """Of the worker that the API started itself."""
-        [pid] = [child for child in children_of(self.api_pid) if command_line(child).endswith(" worker")]
+        pid = self._child("worker")
+        assert pid is not None, "the worker does not run"
         return pid
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -153,6 +149,11 @@ class Server:
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+
+    def _child(self, command: str) -> int | None:
+        """Of the processes that the API started itself."""
+        found = (child for child in children_of(self.api_pid) if command_line(child).endswith(f" {command}"))
+        return next(found, None)
 
     def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)

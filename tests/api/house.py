@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 from psycopg.conninfo import make_conninfo
 
 from adapters.postgres import migrate
@@ -48,6 +49,11 @@ def fresh_database(server_url: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server_url, autocommit=True) as conn:
             conn.execute(f'drop database "{name}" with (force)')
+
+
+def unserved_app() -> FastAPI:
+    """The application as it is put together, connected to nothing: for what its routes say of themselves."""
+    return create_app(Application(Settings.from_environment({}), database_url="", secret=SECRET))
 
 
 class House:

@@ -78,15 +78,16 @@ class WatchedPayments(SandboxPayments):
 
 
 class WatchedInventory(PooledInventory):
-    """The inventory; ``meanwhile`` happens once, between reading the event and appending the order."""
+    """The inventory; ``meanwhile`` happens once, when places were picked and the order is still to be appended."""
 
     meanwhile: Meanwhile | None = None
 
     async def pick(self, event: Event, tier: Tier, quantity: int, *, adjacent: bool, at: datetime) -> list[Pick]:
+        picks = await super().pick(event, tier, quantity, adjacent=adjacent, at=at)
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        return await super().pick(event, tier, quantity, adjacent=adjacent, at=at)
+        return picks
 
 
 class Shop:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands.event import NewRelease, ReleaseTickets
+from commands.event import NewRelease, NewTier, ReleaseTickets
 from commands.order import CancelOrder, ExpireOrder
 from domain.event import Event
 from domain.order import Order, SoldOutError
@@ -172,6 +172,35 @@ async def test_two_processes_never_sell_one_seat_twice(shop: Shop) -> None:
     seats = [str(line.seat) for order in placed(outcomes) for line in order.lines]
     assert len(seats) == len(set(seats)) == 12
     assert set(names(outcomes)) == {"Order", "SoldOutError"}
+
+
+@in_a_shop
+async def test_a_seat_that_another_process_sold_meanwhile_is_replaced_by_the_next_best(shop: Shop) -> None:
+    event = await shop.event_on_sale(seated(seat(1), seat(2), seat(3)))
+    async with Shop(shop.database) as elsewhere:
+        shop.inventory.meanwhile = lambda: elsewhere.order(event, buyer_id=FRIEND)
+        order = await shop.order(event, 2)
+    assert [line.seat for line in order.lines] == [seat(2), seat(3)]
+
+
+@pytest.mark.parametrize("tier", [standing(1), seated(seat(1))])
+@in_a_shop
+async def test_the_last_place_sold_meanwhile_is_missed_and_sold_again_when_it_returns(
+    shop: Shop, tier: NewTier
+) -> None:
+    event = await shop.event_on_sale(tier)
+    theirs: list[Order] = []
+    async with Shop(shop.database) as elsewhere:
+
+        async def be_quicker() -> None:
+            theirs.append(await elsewhere.order(event, buyer_id=FRIEND))
+
+        shop.inventory.meanwhile = be_quicker
+        with pytest.raises(SoldOutError):
+            await shop.order(event)
+        await elsewhere.do(CancelOrder(order_id=theirs[0].id, buyer_id=FRIEND))
+    await shop.caught_up()
+    assert [line.ticket_id for line in (await shop.order(event)).lines] == [theirs[0].lines[0].ticket_id]
 
 
 @in_a_shop

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from commands.kernel import ConflictError, OverloadedError, Request
 from commands.order import CancelOrder, ExpireOrder, PayOrder
 from domain.kernel import Fact, InvalidError, NotFoundError
 from domain.order import HoldExpiredError, Order, OrderNotPendingError, PaymentDeclinedError
@@ -209,6 +210,26 @@ async def test_a_card_declined_after_another_one_paid_changes_nothing(shop: Shop
     with pytest.raises(OrderNotPendingError):
         await shop.pay(order, "tok_declined")
     assert kinds(shop.facts(order.id)) == ["order.placed", "order.paid"]
+
+
+@in_a_shop
+async def test_who_is_told_to_come_again_and_does_pays_once(shop: Shop) -> None:
+    order = await shop.order(await shop.event_on_sale())
+    really = shop.store.append
+
+    async def somebody_else_is_always_first(request: Request) -> int:
+        raise ConflictError([new.stream_id for new in request.facts])
+
+    async def bad_luck() -> None:
+        shop.store.append = somebody_else_is_always_first  # type: ignore[method-assign]
+
+    shop.payments.meanwhile = bad_luck
+    with pytest.raises(OverloadedError):
+        await shop.pay(order)
+    shop.store.append = really  # type: ignore[method-assign]
+    assert (await shop.pay(order)).status == "paid"
+    assert len(set(shop.payments.captured)) == 1, "the provider takes a payment with a known id once"
+    await never_half_paid(shop, order)
 
 
 @in_a_shop

@@ -206,6 +206,26 @@ def test_a_returned_seat_is_offered_with_its_version() -> None:
     assert pool.take(1, adjacent=False) == [Pick(ROW_A[2], ticket_id(EVENT, TIER, ROW_A[2]), 2)]
 
 
+def test_a_seat_that_was_paid_for_never_returns() -> None:
+    pool, _ = stalls(*ROW_A[:1])
+    hears(pool, ROW_A[0], 1, held(serial=None, seat=ROW_A[0]))
+    hears(pool, ROW_A[0], 2, PAID)
+    with pytest.raises(SoldOutError):
+        pool.take(1, adjacent=False)
+
+
+def test_a_seat_that_was_put_back_is_looked_up_before_it_is_offered_again() -> None:
+    pool, _ = stalls(*ROW_A[:1])
+    (pick,) = pool.take(1, adjacent=False)
+    pool.put_back([pick._replace(version=-1)])
+    (doubtful,) = pool.take(1, adjacent=False)
+    assert doubtful.version < 0
+    assert pool.found(doubtful, Ticket(id=pick.ticket_id))
+    assert not pool.found(doubtful, Ticket(id=pick.ticket_id).fold([HELD]))
+    hears(pool, ROW_A[0], 2, RELEASED)
+    assert pool.take(1, adjacent=False) == [pick._replace(version=2)]
+
+
 def test_seats_that_were_taken_before_the_pool_was_made_are_known_to_it() -> None:
     tier = folded(Event, drafted(), tier_added(seated=True), released(seats=tuple(ROW_A))).tiers[TIER]
     pool = SeatPool(EVENT, TIER, Random(7))
