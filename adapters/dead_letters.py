@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import structlog
 from psycopg import Connection
+from pydantic import ValidationError
 
 from adapters.fact_reader import Broken
 from projections.kernel import POSITION_MAX, Projection, Recorded
@@ -59,14 +61,15 @@ class DeadLetters:
                 self._set_aside[fact.stream_id].add(fact.position)
         return admitted
 
-    def add(self, stream_id: UUID, position: int, error: str) -> None:
+    def add(self, stream_id: UUID, position: int, error: Exception) -> None:
         """Set a fact aside, and with it those of its stream that follow."""
         self._set_aside[stream_id].add(position)
         if stream_id in self.first_bad:
             return
         self.first_bad[stream_id] = position
-        self._new[stream_id] = (position, error[:ERROR_CHARACTERS_MAX].replace("\0", "�"))
-        log.error("fact_set_aside", view=self.name, stream_id=str(stream_id), position=position, error=error)
+        text = described(error)
+        self._new[stream_id] = (position, text)
+        log.error("fact_set_aside", view=self.name, stream_id=str(stream_id), position=position, error=text)
 
     def save(self, connection: Connection[Any]) -> None:
         """Within the batch's transaction."""
@@ -86,6 +89,18 @@ class DeadLetters:
         self.save(connection)
 
 
+def described(error: Exception) -> str:
+    """What went wrong, and where, without the data that it went wrong with: that may be about people."""
+    if isinstance(error, psycopg.Error):
+        text = error.diag.message_primary or str(error)
+    elif isinstance(error, ValidationError):
+        errors = error.errors(include_input=False, include_url=False, include_context=False)
+        text = ", ".join(f"{'/'.join(map(str, e['loc']))} {e['type']}" for e in errors)
+    else:
+        text = str(error)
+    return f"{type(error).__name__}: {text}"[:ERROR_CHARACTERS_MAX].replace("\0", "�")
+
+
 def fold(
     projection: Projection, facts: list[Recorded], letters: DeadLetters, rows: Rows, *, careful: bool = False
 ) -> None:
@@ -103,7 +118,7 @@ def fold(
         try:
             projection.project(recorded, Rows())
         except Exception as error:  # noqa: BLE001 - whatever a bug raises, it is the view of one stream that stops
-            letters.add(recorded.stream_id, recorded.position, f"{type(error).__name__}: {error}")
+            letters.add(recorded.stream_id, recorded.position, error)
         else:
             projection.project(recorded, rows)
 

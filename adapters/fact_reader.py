@@ -32,7 +32,7 @@ class Broken(NamedTuple):
 
     stream_id: UUID
     position: int
-    error: str
+    error: Exception
 
 
 class Page(NamedTuple):
@@ -80,7 +80,7 @@ class FactReader:
                 continue
             except ValueError as error:  # pydantic's, and upcasters'
                 for index in takers:
-                    broken[index].append(Broken(stream_id, position, f"{type(error).__name__}: {error}"))
+                    broken[index].append(Broken(stream_id, position, error))
                 continue
             for index in takers:
                 facts[index].append(recorded)

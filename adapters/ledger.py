@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
 from adapters.committer import Committer
@@ -70,13 +70,18 @@ class PostgresLedger:
 
     async def peek(self, kind: type[A], stream_id: UUID) -> A:
         known = self._peeked.get(stream_id)
-        if known is not None:
-            return cast(A, known)
+        if known is None:
+            known = await self._peek_together(kind, stream_id)
+        if isinstance(known, kind):
+            return known
+        return await self._load_one(kind, stream_id)  # the id is that of something else: there is no such thing
+
+    async def _peek_together(self, kind: type[Aggregate], stream_id: UUID) -> Aggregate:
         loading = self._loading.get(stream_id)
         if loading is None:  # one read, however many are asking at this moment
             loading = asyncio.create_task(self._load_to_peek(kind, stream_id))
             self._loading[stream_id] = loading
-        return cast(A, await asyncio.shield(loading))
+        return await asyncio.shield(loading)
 
     async def _load_to_peek(self, kind: type[A], stream_id: UUID) -> A:
         try:

@@ -44,7 +44,7 @@ class ViewUpdater:
                 return self.write(facts)
         except DATA_ERRORS as error:
             if len(facts) == 1:
-                self.letters.add(facts[0].stream_id, facts[0].position, f"{type(error).__name__}: {error}")
+                self.letters.add(facts[0].stream_id, facts[0].position, error)
                 return 0
         middle = len(facts) // 2
         return self.write_bisecting(facts[:middle]) + self.write_bisecting(facts[middle:])

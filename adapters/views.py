@@ -46,13 +46,22 @@ class PostgresViews:
     async def fetch(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Raises OverloadedError when no connection is free in time, or the database does not answer."""
         try:
-            async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-                await cursor.execute(sql.encode(), params)
-                return await cursor.fetchall()
+            try:
+                return await self._fetch(sql, params)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                await self._pool.check()  # the database may have been away: then every idle connection is a dead one
+                return await self._fetch(sql, params)
         except (PoolTimeout, TooManyRequests) as error:
             raise OverloadedError("too many are reading") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise OverloadedError("the database did not answer") from error
+
+    async def _fetch(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(sql.encode(), params)
+            return await cursor.fetchall()
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:

@@ -11,7 +11,20 @@ from pydantic import Field
 from api.call import AsOf, AsOfInViews, CurrentCall
 from api.policy import ADMIN, ANYONE, SIGNED_IN
 from api.routing import ContractRouter
-from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
+from api.types import (
+    PAGE_DEFAULT,
+    Answer,
+    Body,
+    Cursor,
+    Distinct,
+    Email,
+    Limit,
+    Page,
+    Text,
+    from_cursor,
+    to_cursor,
+    to_json,
+)
 from commands.account import (
     PASSWORD_LENGTH_MAX,
     PASSWORD_LENGTH_MIN,
@@ -45,7 +58,7 @@ class RefreshRequest(Body):
 
 
 class RolesRequest(Body):
-    roles: Annotated[frozenset[Role], Field(max_length=len(Role))]
+    roles: Annotated[frozenset[Role], Field(max_length=len(Role)), Distinct]
 
 
 class UserAnswer(Answer):

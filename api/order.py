@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from api.call import AsOf, AsOfInViews, Call, CurrentCall
 from api.policy import ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
-from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Limit, Page, Text, from_cursor, to_cursor, to_json
+from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Distinct, Limit, Page, Text, from_cursor, to_cursor, to_json
 from commands.order import CancelOrder, Item, PayOrder, PlaceOrder, RefundOrder
 from domain.event import TIERS_MAX, Event
 from domain.kernel import InvalidError, NotFoundError
@@ -51,7 +51,7 @@ class PaymentRequest(Body):
 
 
 class RefundRequest(Body):
-    ticket_ids: Annotated[frozenset[UUID] | None, Field(min_length=1, max_length=ORDER_TICKETS_MAX)] = None
+    ticket_ids: Annotated[frozenset[UUID], Field(min_length=1, max_length=ORDER_TICKETS_MAX), Distinct] | None = None
     reason: Text
 
 

@@ -51,6 +51,16 @@ LongText = Annotated[str, Field(max_length=10_000, pattern=NO_CONTROLS)]
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
 
 
+def _distinct(items: object) -> object:
+    if isinstance(items, list) and len({str(item) for item in items}) != len(items):
+        raise ValueError("something is named twice")
+    return items
+
+
+Distinct = BeforeValidator(_distinct)
+"""For sets: to name something twice is a mistake, not a way of saying it once."""
+
+
 class Body(BaseModel):
     """A request: unknown fields are refused, and nothing is converted from one type to another."""
 

@@ -169,6 +169,7 @@ _random = bytearray()
 ID_RANDOM_BYTES = 10
 RANDOM_BYTES = 4096
 """Fetched from the system at once: one call for some four hundred ids."""
+os.register_at_fork(after_in_child=_random.clear)  # or parent and child would make the same ids
 
 
 def new_id() -> UUID:

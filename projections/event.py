@@ -48,6 +48,7 @@ EVENTS = Table(
         "(starts_at, event_id)",
         "(organizer_id, starts_at, event_id)",
         "(lower(city), starts_at, event_id)",
+        "(status)",
         "using gin (words)",
         "using gin (tags jsonb_path_ops)",
     ),

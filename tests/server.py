@@ -31,12 +31,14 @@ ADMIN_PASSWORD = "the first admin's password"
 class Server:
     """`counterfoil serve` on a free port of the loopback interface, with a worker and a PostgreSQL in ``directory``."""
 
-    def __init__(self, directory: Path, *, processes: int = 1) -> None:
+    def __init__(self, directory: Path, *options: str, **environment: str | None) -> None:
+        """``options`` are `serve`'s own; of the ``environment``, None takes away what a server here usually has."""
         self.data_dir = directory / "data"
         self.log = directory / "server.log"
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
-        self._processes = processes
+        self._options = options
+        self._overrides = environment
         self._api: subprocess.Popen[bytes] | None = None
         self._seen: set[int] = set()  # every process that ours started, for those that outlive a killed parent
         self._pids = directory / "pids"
@@ -57,8 +59,8 @@ class Server:
     @property
     def environment(self) -> dict[str, str]:
         """What `counterfoil` commands that are to meet this server need: nothing of it comes from outside."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
-        return ours | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
+        ours: dict[str, str | None] = {
             "COUNTERFOIL_DATA_DIR": str(self.data_dir),
             "COUNTERFOIL_HOST": HOST,
             "COUNTERFOIL_PORT": str(self.port),
@@ -66,6 +68,7 @@ class Server:
             "COUNTERFOIL_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "COUNTERFOIL_RATE_LIMITS": "off",
         }
+        return inherited | {name: value for name, value in (ours | self._overrides).items() if value is not None}
 
     # -- Running ------------------------------------------------------------------
 
@@ -74,7 +77,7 @@ class Server:
         if self._guard is None:
             self._guard = subprocess.Popen([sys.executable, __file__, self.data_dir.parent], stdin=subprocess.PIPE)
         if self._api is None:
-            self._api = self._spawn("serve", f"--processes={self._processes}")
+            self._api = self.spawn("serve", *self._options)
 
     def wait_until_ready(self, seconds: float = READY_SECONDS_MAX) -> None:
         """Raises AssertionError with the end of the log when the server ends or takes too long."""
@@ -88,17 +91,18 @@ class Server:
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"the server was not ready within {seconds} s:\n{self.tail()}")
 
+    def shut_down(self) -> int | None:
+        """Ask the API to end, as an operator does; its exit code, or None if it did not run or had to be killed."""
+        if self._api is None:
+            return None
+        self._seen |= children_of(self._api.pid)
+        code = terminate(self._api)
+        self._api = None
+        return code
+
     def stop(self) -> None:
-        """Ask everything to end, end what does not, and PostgreSQL in any case. The guard then has nothing to do."""
-        if self._api is not None:
-            self._seen |= children_of(self._api.pid)
-            self._api.terminate()
-            try:
-                self._api.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                self._api.kill()
-                self._api.wait()
-            self._api = None
+        """Shut down, end what is left, and PostgreSQL in any case. The guard then has nothing to do."""
+        self.shut_down()
         for pid in self._seen:
             end(pid)
         end_postmaster(self.data_dir)
@@ -155,7 +159,8 @@ class Server:
         found = (child for child in children_of(self.api_pid) if command_line(child).endswith(f" {command}"))
         return next(found, None)
 
-    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a `counterfoil` command beside the server; the guard knows of it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log, self._pids.open("a") as pids:
             process = subprocess.Popen(
@@ -180,6 +185,13 @@ def counterfoil(*arguments: str, environment: dict[str, str]) -> subprocess.Comp
         timeout=COMMAND_SECONDS_MAX,
         check=False,
     )
+
+
+def verdicts(rebuilt: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What `counterfoil rebuild` says of each view, compared with the one that was in use."""
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    rows = [line.strip("│").split("│") for line in rebuilt.stdout.splitlines() if line.startswith("│")]
+    return {row[0].strip(): row[-1].strip() for row in rows}
 
 
 def free_port() -> int:
@@ -224,6 +236,17 @@ def end_postmaster(data_dir: Path, politely: signal.Signals = signal.SIGQUIT) ->
     """By default an immediate shutdown: the data has served its turn."""
     if (pid := postmaster(data_dir)) is not None:
         end(pid, politely)
+
+
+def terminate(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code; None when it had to be killed."""
+    process.terminate()
+    try:
+        return process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
 
 
 def end(pid: int, politely: signal.Signals = signal.SIGTERM) -> None:

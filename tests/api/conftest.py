@@ -31,3 +31,11 @@ def buyer(house: House) -> Caller:
 def other(house: House) -> Caller:
     """Somebody whom none of this belongs to, though with the roles to own such things."""
     return house.person("omar", Role.ATTENDEE, Role.ORGANIZER)
+
+
+@pytest.fixture
+def unmoved(house: House, organizer: Caller, buyer: Caller, other: Caller) -> Iterator[None]:
+    """What the test does records nothing; in a house without a timekeeper, once everybody is there."""
+    head = house.head
+    yield
+    assert house.head == head

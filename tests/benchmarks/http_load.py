@@ -56,7 +56,10 @@ def wanting(status: int) -> Take:
 
 
 async def fire(client: Client, shots: Iterable[Shot], connections: int, take: Take) -> list[Hit]:
-    """Send everything, at most ``connections`` at a time, and hand over each answer."""
+    """Send everything, at most ``connections`` at a time, and hand over each answer.
+
+    The first failure, of the connection or of ``take``, ends it and is raised.
+    """
     queue = iter(shots)
     hits: list[Hit] = []
 
@@ -67,26 +70,27 @@ async def fire(client: Client, shots: Iterable[Shot], connections: int, take: Ta
             hits.append((began, perf_counter()))
             take(response)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(connections):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return hits
 
 
 async def load(client: Client, shots: Iterable[Shot], connections: int, seconds: float, status: int) -> Load:
     """Fire for so long, or until there is nothing left to fire. Raises BenchError for an answer of another status."""
     window = Window(seconds)
-    try:
-        hits = await fire(client, _until_over(window, shots), connections, wanting(status))
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    taken = sorted(ended - began for began, ended in hits if window.opens_at <= ended < window.closes_at)
+    hits = await fire(client, until_over(window, shots), connections, wanting(status))
+    taken = sorted(ended - began for began, ended in hits if window.opens_at <= ended <= window.closes_at)
     if len(taken) < 2 or window.seconds <= 0:
         raise BenchError("nothing was answered within the window")
     return Load(len(taken) / window.seconds, taken)
 
 
-def _until_over(window: Window, shots: Iterable[Shot]) -> Iterator[Shot]:
+def until_over(window: Window, shots: Iterable[Shot]) -> Iterator[Shot]:
+    """The shots for as long as the window lasts; it closes early when there are no more."""
     for shot in shots:
         if window.is_over():
             return

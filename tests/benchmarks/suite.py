@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
+import structlog
 from rich.console import Console
+from rich.markup import escape
 
+from api.client import ConnectionLost
 from tests.benchmarks import appends, commands, growth, lag, onsale, rebuilding
 from tests.benchmarks.harness import Bench, BenchError, workbench
 from tests.benchmarks.report import Measurement, machine, record, show
@@ -36,33 +41,38 @@ PLAIN_WIDTH = 150
 
 
 def run(only: list[str], *, repetitions: int, output: Path) -> int:
-    """Measure, print the table, append JSON lines to ``output``. 0 unless something could not be measured.
+    """Measure all, or those named; print the table and append JSON lines to ``output``.
 
-    A target that is missed is a result, not an error. Raises nothing for unknown names in ``only``: it answers 2.
+    0: everything was measured (a target that is missed is a result, not an error). 1: something could not be. 2: an
+    unknown name.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
-    unknown = sorted(set(only) - set(NAMES))
-    if unknown:
-        console.print(f"[red]unknown:[/] {', '.join(unknown)}. There are: {', '.join(NAMES)}")
+    if unknown := sorted(set(only) - set(NAMES)):
+        console.print(f"[red]unknown:[/] {', '.join(unknown)}. There are: {', '.join(NAMES)}", highlight=False)
         return 2
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     wanted = frozenset(only or NAMES)
-    measurements: list[Measurement] = []
-    failed = 0
+    measured: list[Measurement] = []
     with workbench(console, repetitions) as bench:
         on = machine(bench.url, bench.directory)
         for stage in STAGES:
-            names = wanted & set(stage.names)
-            if not names:
-                continue
-            try:
-                for measurement in stage.measure(bench, names):
-                    record(measurement, on, output)
-                    measurements.append(measurement)
-            except BenchError as error:
-                console.print(f"[red]not measured:[/] {', '.join(sorted(names))}: {error}", highlight=False)
-                failed = 1
-    show(measurements, on, console)
-    console.print(f"The samples are in {output}", highlight=False)
-    return failed
+            for measurement in _measure(stage, wanted & set(stage.names), bench):
+                record(measurement, on, output)
+                measured.append(measurement)
+    if measured:
+        show(measured, on, console)
+        console.print(f"The samples are in {output}", highlight=False)
+    return 0 if len(measured) == len(wanted) else 1
+
+
+def _measure(stage: Stage, names: Collection[str], bench: Bench) -> Iterator[Measurement]:
+    """What goes wrong in one stage leaves the others alone."""
+    if not names:
+        return
+    try:
+        yield from stage.measure(bench, names)
+    except (BenchError, ConnectionLost, psycopg.Error) as error:
+        what = f"{type(error).__name__}: {error}"
+        bench.console.print(f"[red]not measured:[/] {', '.join(sorted(names))}: {escape(what)}", highlight=False)

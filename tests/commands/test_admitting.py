@@ -116,9 +116,11 @@ async def test_a_signed_code_for_a_place_that_nobody_ever_held_admits_nobody(sho
 async def test_a_gate_of_another_event_says_so(shop: Shop) -> None:
     event, _, code = await at_the_doors(shop)
     other = await shop.event_on_sale()
-    with pytest.raises(WrongEventError) as refused:
-        await shop.do(entry(code, event_id=other.id))
-    assert refused.value.facts == {"event_id": event.id}
+    await staffed(shop, other)
+    for person in (ORGANIZER, STEWARD):
+        with pytest.raises(WrongEventError) as refused:
+            await shop.do(entry(code, by=person, event_id=other.id))
+        assert refused.value.facts == {"event_id": event.id}
 
 
 @in_a_shop

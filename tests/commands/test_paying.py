@@ -150,6 +150,16 @@ async def test_a_payment_slower_than_the_hold_goes_back(shop: Shop) -> None:
 
 
 @in_a_shop
+async def test_one_payment_that_comes_too_late_many_times_goes_back_once(shop: Shop) -> None:
+    order = await shop.order(await shop.event_on_sale())
+    shop.payments.meanwhile = lambda: time_passes(shop)
+    outcomes = await together(*(shop.pay(order) for _ in range(5)))
+    assert names(outcomes) == ["HoldExpiredError"] * 5
+    assert len(shop.payments.refunded) == 1
+    await never_half_paid(shop, order)
+
+
+@in_a_shop
 async def test_a_payment_that_the_expiry_overtook_goes_back(shop: Shop) -> None:
     order = await shop.order(await shop.event_on_sale())
 

@@ -82,6 +82,14 @@ def test_another_admin_or_the_operator_can(by: UUID | None) -> None:
     )
 
 
+def test_who_is_no_admin_has_no_admin_role_to_keep() -> None:
+    (
+        given(Account, REGISTERED)
+        .when(lambda account: account.set_roles(frozenset({Role.GATE}), by=STREAM, at=NOW))
+        .then(roles_set(Role.GATE))
+    )
+
+
 def test_admins_may_change_their_other_roles() -> None:
     more = frozenset({Role.ATTENDEE, Role.AUDITOR, Role.ADMIN})
     (

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
+from uuid import RFC_4122
 
 import pytest
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from domain.event import Event
-from domain.kernel import Fact, InvalidError, NotFoundError, Refusal, decode, utc_now
+from domain.kernel import Fact, InvalidError, NotFoundError, Refusal, decode, new_id, utc_now
 from domain.ticket import AlreadyCheckedInError, Ticket
 from tests.domain.event_facts import ON_SALE, seat
 from tests.domain.happening import DOORS, HOLD_ENDS, NOW
@@ -78,6 +81,37 @@ def test_two_aggregates_with_one_history_are_equal() -> None:
     assert folded(Ticket, HELD, PAID) == folded(Ticket, HELD, PAID)
     assert folded(Ticket, HELD, PAID) != folded(Ticket, HELD)
     assert folded(Ticket, HELD) != folded(Ticket, held(until=DOORS))
+
+
+# -- Ids. ----------------------------------------------------------------------------------
+
+
+def test_ids_differ_and_lie_in_the_order_of_their_times() -> None:
+    ids = [new_id() for _ in range(5000)]
+    assert len(set(ids)) == 5000
+    assert {(each.version, each.variant) for each in ids} == {(7, RFC_4122)}
+    milliseconds = [each.int >> 80 for each in ids]
+    assert milliseconds == sorted(milliseconds)
+    assert len({each.int & 0xFFFFFFFF for each in ids}) > 4990, "none can be guessed from another"
+
+
+FORK = """
+import os
+from domain.kernel import new_id
+new_id()
+child = os.fork()
+ids = {new_id().int % 2**62 for _ in range(300)}
+print(*ids, flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_process_does_not_make_the_ids_of_its_parent() -> None:
+    printed = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True).stdout
+    parent, child = (set(line.split()) for line in printed.splitlines())
+    assert (len(parent), len(child)) == (300, 300)
+    assert not parent & child
 
 
 # -- Refusals. -----------------------------------------------------------------------------

@@ -115,6 +115,8 @@ class Rush:
         self.journal = Journal()
         self.events: list[dict[str, Any]] = []
         self.stopping = False
+        self.served = asyncio.Event()
+        """An order was placed or refused."""
         self._random = random.Random(seed)
 
     # -- The organiser. ------------------------------------------------------------
@@ -123,18 +125,18 @@ class Rush:
         """The next event, with more of the floor released after its publication."""
         who = self.people.organizer
         body = concert(floor(FLOOR), stalls(STALLS), hold_seconds=HOLD_SECONDS)
-        event = (await self._must(who, "POST", "/v1/events", body)).json()
+        event = await self.must(who, "POST", "/v1/events", body)
         path = f"/v1/events/{event['event_id']}"
-        await self._must(who, "PUT", f"{path}/gate-staff", {"user_ids": [self.people.gate.user_id]})
-        await self._must(who, "POST", f"{path}/publish")
+        await self.must(who, "PUT", f"{path}/gate-staff", {"user_ids": [self.people.gate.user_id]})
+        await self.must(who, "POST", f"{path}/publish")
         release = f"{path}/tiers/{event['tiers'][0]['tier_id']}/releases"
-        await self._must(who, "POST", release, {"quantity": MORE})
+        await self.must(who, "POST", release, {"quantity": MORE})
         self.events.append(event)
 
-    async def _must(self, who: Person, method: str, path: str, body: object = None) -> Response:
+    async def must(self, who: Person, method: str, path: str, body: object = None) -> Any:
         response = await self.journal.send(who, method, path, body)
         assert response.status < 300, f"{method} {path}: {response.body.decode()}"
-        return response
+        return response.json()
 
     # -- Buyers. -------------------------------------------------------------------
 
@@ -142,6 +144,7 @@ class Rush:
         while not self.stopping:
             event = self.events[-1]
             response = await self.journal.send(buyer, "POST", "/v1/orders", self._wish(event))
+            self.served.set()
             if response.status == 201:
                 await self._decide(buyer, response.json())
             await asyncio.sleep(THINK_SECONDS * self._random.random())

@@ -6,12 +6,9 @@ Each method is one command. It answers with the refusal the API must give, or No
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-SOLD = ("paid", "claimed", "checked_in", "cancelled")
-ADMITTING = ("paid", "claimed")
+from tests.journeys.model_state import ADMITTING, Item, Order, State, Ticket
 
 
 class Refused(NamedTuple):
@@ -24,73 +21,20 @@ FORBIDDEN = Refused(403, "forbidden")
 INVALID = Refused(422, "invalid")
 BAD_CODE = Refused(422, "bad-code")
 DECLINED = Refused(402, "payment-declined")
+UNUSABLE = {
+    "cancelled": "cancelled",
+    "checked_in": "already-checked-in",
+    "held": "not-paid",
+    "available": "not-paid",
+}
+"""Status → the code of the refusal to do anything with such a ticket."""
 
 
 def conflict(code: str) -> Refused:
     return Refused(409, code)
 
 
-@dataclass(slots=True)
-class Ticket:
-    """A place that somebody once held. ``facts`` are the types of its facts, in order."""
-
-    place: int | str
-    """The serial, or the number of the seat."""
-    tier: str
-    price: int
-    status: str = "available"
-    order: str | None = None
-    holder: str | None = None
-    name: str | None = None
-    offered_to: str | None = None
-    custody: int = 0
-    facts: list[str] = field(default_factory=list)
-
-    def record(self, fact: str) -> None:
-        self.facts.append(f"ticket.{fact}")
-
-
-@dataclass(slots=True)
-class Order:
-    buyer: str
-    tickets: list[str]
-    total: int
-    status: str = "pending"
-    refunded: dict[str, int] = field(default_factory=dict)
-    """Ticket → what was given back for it."""
-    facts: int = 1
-
-
-@dataclass(slots=True)
-class Tier:
-    price: int
-    places: list[int | str]
-    seated: bool
-
-
-class Item(NamedTuple):
-    tier: str
-    quantity: int | None = None
-    seats: Sequence[str] | None = None
-
-
-@dataclass(slots=True)
-class Model:
-    organizer: str
-    gates: Collection[str]
-    """Who has the role; only some of them are on the staff."""
-    tiers: dict[str, Tier]
-    order_max: int
-    buyer_max: int | None
-    doors_open: bool
-    status: str = "draft"
-    staff: frozenset[str] = frozenset()
-    tickets: dict[str, Ticket] = field(default_factory=dict)
-    orders: dict[str, Order] = field(default_factory=dict)
-
-    def copy(self) -> Model:
-        return deepcopy(self)
-
+class Model(State):
     # -- The event. -----------------------------------------------------------------
 
     def publish(self) -> Refused | None:
@@ -148,7 +92,7 @@ class Model:
         for item in items:
             if (refused := self._unavailable(item, wanted)) is not None:
                 return refused
-        if self.buyer_max is not None and self._taken_by(buyer) + count > self.buyer_max:
+        if self.buyer_max is not None and self.taken_by(buyer) + count > self.buyer_max:
             return conflict("limit-exceeded")
         return None
 
@@ -299,17 +243,20 @@ class Model:
             return FORBIDDEN
         if elsewhere:
             return conflict("wrong-event")
-        if ticket.status == "cancelled" or self.status == "cancelled":
+        if (refused := self._not_to_be_admitted(ticket, custody)) is not None:
+            return refused
+        ticket.status = "checked_in"
+        ticket.record("checked_in")
+        return None
+
+    def _not_to_be_admitted(self, ticket: Ticket, custody: int) -> Refused | None:
+        if "cancelled" in (ticket.status, self.status):
             return conflict("cancelled")
         if custody != ticket.custody:
             return BAD_CODE
         if (refused := self._not_usable(ticket)) is not None:
             return refused
-        if not self.doors_open:
-            return conflict("not-yet-open")
-        ticket.status = "checked_in"
-        ticket.record("checked_in")
-        return None
+        return None if self.doors_open else conflict("not-yet-open")
 
     def code(self, caller: str, ticket_id: str) -> Refused | None:
         ticket = self.tickets[ticket_id]
@@ -333,42 +280,4 @@ class Model:
         return conflict("cancelled") if self.seen(ticket) == "cancelled" else self._not_usable(ticket)
 
     def _not_usable(self, ticket: Ticket) -> Refused | None:
-        codes = {"cancelled": "cancelled", "checked_in": "already-checked-in", "held": "not-paid", "available": "not-paid"}
-        return conflict(codes[ticket.status]) if ticket.status in codes else None
-
-    # -- Questions. -----------------------------------------------------------------
-
-    def seen(self, ticket: Ticket) -> str:
-        """The status as people see it: a cancelled event admits nobody."""
-        return "cancelled" if self.status == "cancelled" and ticket.status in ADMITTING else ticket.status
-
-    def free(self, tier: str) -> set[int | str]:
-        taken = {t.place for t in self.tickets.values() if t.tier == tier and t.status != "available"}
-        return set(self.tiers[tier].places) - taken
-
-    def availability(self) -> dict[str, dict[str, int]]:
-        return {name: self._figures(name) for name in self.tiers}
-
-    def _figures(self, tier: str) -> dict[str, int]:
-        states = [ticket.status for ticket in self.tickets.values() if ticket.tier == tier]
-        return {
-            "capacity": len(self.tiers[tier].places),
-            "available": len(self.free(tier)),
-            "held": states.count("held"),
-            "sold": sum(states.count(status) for status in SOLD),
-        }
-
-    def order_document(self, order_id: str) -> dict[str, Any]:
-        """What of an order's document does not depend on chance."""
-        order = self.orders[order_id]
-        tickets = [(ticket_id, self.tickets[ticket_id]) for ticket_id in order.tickets]
-        return {
-            "status": order.status,
-            "total": order.total,
-            "refunded": sum(order.refunded.values()),
-            "version": order.facts,
-            "tickets": {i: self.seen(t) if t.order == order_id else "available" for i, t in tickets},
-        }
-
-    def _taken_by(self, buyer: str) -> int:
-        return sum(len(o.tickets) for o in self.orders.values() if o.buyer == buyer and o.status != "cancelled")
+        return conflict(UNUSABLE[ticket.status]) if ticket.status in UNUSABLE else None

@@ -5,28 +5,36 @@ Hypothesis thinks up the story and shortens the one that fails; each step is pri
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
-from api.client import Client, Response
-from tests.journeys.model import BAD_CODE, FORBIDDEN, Item, Model, Refused, Ticket, Tier
-from tests.journeys.people import People, Person, concert, floor, in_time, newcomer, seat, sign_up, stalls
+from tests.journeys.model import BAD_CODE, FORBIDDEN, Model, Refused
+from tests.journeys.model_machine import CAST, Comparison, World
+from tests.journeys.model_state import Item, Tier
+from tests.journeys.people import concert, floor, in_time, seat, stalls
 from tests.server import Server
 
-EXAMPLES = int(os.environ.get("EX", "40"))
+EXAMPLES = 80
 STEPS = 30
+SHRINKING_SECONDS_MAX = 900
+"""A pass takes less than one of them in ten: a failure is worth the time to make it short."""
 ORDER_MAX = 4
 REFUND_POLLS_MAX = 200
 REFUND_POLL_SECONDS = 0.05
-CAST = ("ann", "bob", "cyd")
 BOOK = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
@@ -34,10 +42,8 @@ BOOK = settings(
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
 )
-
-Json = dict[str, Any]
 
 
 def rarely() -> st.SearchStrategy[bool]:
@@ -58,58 +64,10 @@ wishes = st.lists(
 )
 
 
-class Sent(NamedTuple):
-    """A command that can be repeated, and another body that its key must not be used for."""
-
-    who: Person
-    method: str
-    path: str
-    body: object
-    key: str
-    other: object
-    answer: Response
-
-
-class World:
-    """The server's side, for tests that are not coroutines."""
-
-    def __init__(self, server: Server) -> None:
-        self._runner = asyncio.Runner()
-        self._client = Client(server.url, 4)
-        self.people: People = self._run(sign_up(self._client, buyers=len(CAST)))
-        self.people.admin.position = 0
-        self.usher: Person = self._run(newcomer(self.people.admin, "gate"))
-        self.cast = dict(zip(CAST, self.people.buyers, strict=True))
-
-    def close(self) -> None:
-        self._run(self._client.__aexit__())
-        self._runner.close()
-
-    def send(self, who: Person, method: str, path: str, body: object = None, *, key: str | None = None) -> Response:
-        return self._run(who.request(method, path, body, key=key))
-
-    def ask(self, who: Person, path: str) -> Any:
-        return self._run(who.ask("GET", path))
-
-    def sleep(self, seconds: float) -> None:
-        self._run(asyncio.sleep(seconds))
-
-    def _run(self, doing: Any) -> Any:
-        return self._runner.run(doing)
-
-
-class Ticketing(RuleBasedStateMachine):
+class Ticketing(Comparison):
     """One event from its draft to its cancellation, and everybody who has to do with it."""
 
     orders: Bundle[str] = Bundle("orders")
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-        self.people = world.people
-        self.sent: list[Sent] = []
-        self.codes: list[tuple[str, int, str]] = []  # ticket, custody, code
-        self.remembered: dict[int, Model] = {}
 
     # -- The organiser. ---------------------------------------------------------------
 
@@ -189,7 +147,7 @@ class Ticketing(RuleBasedStateMachine):
     def refund(self, order: str, some: list[int] | None) -> None:
         tickets = self.model.orders[order].tickets
         chosen = None if some is None else sorted({tickets[number % len(tickets)] for number in some})
-        body: Json = {"reason": "sorry"} | ({} if chosen is None else {"ticket_ids": chosen})
+        body = {"reason": "sorry"} | ({} if chosen is None else {"ticket_ids": chosen})
         path = f"/v1/orders/{order}/refunds"
         self.command(self.people.organizer, "POST", path, body, self.model.refund(order, chosen))
 
@@ -217,7 +175,9 @@ class Ticketing(RuleBasedStateMachine):
         self.remember()
         return order["order_id"]
 
-    @rule(order=orders, stranger=rarely(), token=st.sampled_from(["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_x"]))
+    @rule(
+        order=orders, stranger=rarely(), token=st.sampled_from(["tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_x"])
+    )
     def pay(self, order: str, token: str, *, stranger: bool) -> None:
         if self.model.status == "cancelled":
             return  # the worker sends such a payment back, in its own time
@@ -271,12 +231,21 @@ class Ticketing(RuleBasedStateMachine):
 
     # -- The gate. --------------------------------------------------------------------
 
-    @rule(number=nth, who=st.sampled_from(["gate", "gate", "usher", "organizer", "ann"]), elsewhere=rarely(), forged=rarely())
+    @rule(
+        number=nth,
+        who=st.sampled_from(["gate", "gate", "usher", "organizer", "ann"]),
+        elsewhere=rarely(),
+        forged=rarely(),
+    )
     def check_in(self, number: int, who: str, *, elsewhere: bool, forged: bool) -> None:
         if not self.codes:
             return
         ticket_id, custody, code = self.codes[-1 - number % len(self.codes)]  # the latest first: others may be stale
-        staff = {"gate": self.people.gate, "usher": self.world.usher, "organizer": self.people.organizer} | self.world.cast
+        staff = {
+            "gate": self.people.gate,
+            "usher": self.world.usher,
+            "organizer": self.people.organizer,
+        } | self.world.cast
         body = {"code": code[:-8] + "AAAAAAAA" if forged else code, "gate": "North"}
         if elsewhere:
             body["event_id"] = str(uuid4())
@@ -303,7 +272,9 @@ class Ticketing(RuleBasedStateMachine):
         if candidates:
             first = candidates[number % len(candidates)]
             again = self.world.send(first.who, first.method, first.path, first.other, key=first.key)
-            self.compare(first.who, first.method, first.path, first.other, again, Refused(422, "idempotency-key-reused"))
+            self.compare(
+                first.who, first.method, first.path, first.other, again, Refused(422, "idempotency-key-reused")
+            )
 
     # -- Looking. ---------------------------------------------------------------------
 
@@ -342,98 +313,6 @@ class Ticketing(RuleBasedStateMachine):
         tickets = self.model.tickets.items()
         assert mine == {i: self.model.seen(ticket) for i, ticket in tickets if ticket.holder == person.user_id}
 
-    def check(self, model: Model, as_of: str) -> None:
-        reader = self.people.organizer
-        query = f"as_of={as_of.replace('+', '%2B')}" if as_of else ""
-        event = self.world.ask(reader, f"{self.path}?{query}")
-        assert event["status"] in (("published", "live") if model.status == "published" else (model.status,))
-        availability = self.world.ask(reader, f"{self.path}/availability?{query}")
-        figures = {tier["name"]: tier for tier in availability["tiers"]}
-        expected = model.availability()
-        assert {name: {key: figures[name][key] for key in expected[name]} for name in figures} == expected
-        seats = self.world.ask(reader, f"{self.path}/seats?limit=200&{query}")["items"]
-        taken = {t.place: model.seen(t) for t in model.tickets.values() if t.tier == "Stalls"}
-        wanted = {place: taken.get(place, "available") for place in model.tiers["Stalls"].places}
-        assert {item["number"]: item["status"] for item in seats} == wanted
-        assert self.orders_now(query) == {order_id: model.order_document(order_id) for order_id in model.orders}
-
-    def orders_now(self, query: str = "") -> dict[str, Json]:
-        page = self.world.ask(self.people.organizer, f"/v1/orders?limit=200&event_id={self.event_id}&{query}")
-        return {
-            order["order_id"]: {
-                "status": order["status"],
-                "total": order["total"]["amount"],
-                "refunded": order["refunded"]["amount"],
-                "version": order["version"],
-                "tickets": {ticket["ticket_id"]: ticket["status"] for ticket in order["tickets"]},
-            }
-            for order in page["items"]
-        }
-
-    def check_ticket(self, ticket_id: str, ticket: Ticket, model: Model, as_of: str) -> None:
-        query = f"?as_of={as_of.replace('+', '%2B')}" if as_of else ""
-        found = self.world.ask(self.people.organizer, f"/v1/tickets/{ticket_id}{query}")
-        assert {
-            "status": model.seen(ticket),
-            "order_id": ticket.order,
-            "holder_id": ticket.holder,
-            "attendee_name": ticket.name,
-            "offered_to": ticket.offered_to,
-            "price": ticket.price,
-            "version": len(ticket.facts),
-        }.items() <= found.items()
-
-    # -- Helpers. ---------------------------------------------------------------------
-
-    def command(
-        self, who: Person, method: str, path: str, body: object, expected: Refused | None, *, other: object = None
-    ) -> Any:
-        """Send it and compare the outcome with the model's; the answer when it was a success."""
-        key = str(uuid4())
-        response = self.world.send(who, method, path, body, key=key)
-        self.sent.append(Sent(who, method, path, body, key, other, response))
-        self.compare(who, method, path, body, response, expected)
-        self.people.organizer.position = max(self.people.organizer.position, who.position)
-        if path != "/v1/orders":
-            self.remember()
-        return response.json() if expected is None else None
-
-    def compare(
-        self, who: Person, method: str, path: str, body: object, response: Response, expected: Refused | None
-    ) -> None:
-        answer = response.json()
-        outcome = None if response.status < 300 else Refused(response.status, answer["code"])
-        note(f"{who.name} {method} {path} {body} → {response.status} {outcome.code if outcome else answer.get('status')}")
-        assert outcome == expected, f"the server says {outcome or answer}, the model {expected or 'yes'}"
-
-    def remember(self) -> None:
-        head = self.world.ask(self.people.admin, "/v1/ledger/head")["position"]
-        self.remembered[head] = self.model.copy()
-
-    def ticket(self, order: str, number: int) -> str:
-        tickets = self.model.orders[order].tickets
-        return tickets[number % len(tickets)]
-
-    def buyer_of(self, order: str, *, stranger: bool) -> Person:
-        return self._person(self.model.orders[order].buyer, stranger=stranger)
-
-    def holder_of(self, ticket_id: str, *, stranger: bool) -> Person:
-        return self._person(self.model.tickets[ticket_id].holder, stranger=stranger)
-
-    def _person(self, user_id: str | None, *, stranger: bool) -> Person:
-        """The user, or with ``stranger`` somebody else; somebody, too, when there is no such user."""
-        buyers = self.people.buyers
-        return next((person for person in buyers if (person.user_id == user_id) is not stranger), buyers[0])
-
-    def _item(self, item: Item) -> Json:
-        if item.seats is None:
-            return {"tier_id": self.tier_ids[item.tier], "quantity": item.quantity}
-        return {"tier_id": self.tier_ids[item.tier], "seats": [seat(int(number)) for number in item.seats]}
-
-    def _place(self, ticket: Json) -> tuple[str, int | str]:
-        place = ticket["serial"] if ticket["seat"] is None else ticket["seat"]["number"]
-        return self.tier_names[ticket["tier_id"]], place
-
 
 @pytest.fixture(scope="module")
 def world(server: Server) -> Iterator[World]:
@@ -442,5 +321,6 @@ def world(server: Server) -> Iterator[World]:
     world.close()
 
 
+@pytest.mark.timeout(SHRINKING_SECONDS_MAX)
 def test_the_api_and_the_model_agree(world: World) -> None:
     run_state_machine_as_test(lambda: Ticketing(world), settings=BOOK)  # type: ignore[arg-type]

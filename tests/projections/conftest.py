@@ -10,7 +10,6 @@ import pytest
 
 from adapters.projector import Projector
 from adapters.views import PostgresViews
-from projections.kernel import Views
 from tests.projections.book import Book
 
 T = TypeVar("T")
@@ -19,6 +18,11 @@ T = TypeVar("T")
 class Ask(Protocol):
     def __call__(self, question: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """The answer of the views as they are."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture

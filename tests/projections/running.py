@@ -16,7 +16,9 @@ from adapters.projector import Projector
 
 WAIT_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.005
-PROGRAM = "import sys, threading; from adapters.projector import Projector; Projector(sys.argv[1]).run(threading.Event())"
+PROGRAM = (
+    "import sys, threading; from adapters.projector import Projector; Projector(sys.argv[1]).run(threading.Event())"
+)
 
 
 @contextmanager

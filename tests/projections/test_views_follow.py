@@ -8,6 +8,8 @@ from random import Random
 from uuid import UUID
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from domain.kernel import Aggregate, Fact
 from domain.ticket import TicketStatus
@@ -141,3 +143,28 @@ def assert_accounts(town: Town, ask: Ask) -> None:
     rows = ask(account.listed, limit=LIMIT)
     assert [row.account_id for row in rows] == [a.id for a in reversed(town.accounts)]
     assert [(row.email, set(row.roles)) for row in rows] == [(a.email, set(a.roles)) for a in reversed(town.accounts)]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=True))
+def test_at_every_position_available_and_held_and_sold_make_up_the_capacity(
+    book: Book, caught_up: Callable[[], int], random: Random
+) -> None:
+    Town(book, random).act(60)
+    caught_up()
+    checked, wrong = one(book, TALLY_CHECK)
+    assert wrong == 0
+    assert checked == one(book, "select count(*) from ledger.events where topic = any(%s)", TALLIED)[0]
+
+
+TALLIED = ["event.tier_added", "event.released", "ticket.held", "ticket.released", "ticket.paid", "ticket.checked_in"]
+TALLY_CHECK = """
+    select count(*), count(*) filter (where available + held + sold <> capacity or checked_in > sold
+                                         or least(available, held, sold, checked_in) < 0)
+      from inventory.tally"""
+
+
+def one(book: Book, query: str, *params: object) -> tuple[int, ...]:
+    row = book.connection.execute(query.encode(), params).fetchone()
+    assert row is not None
+    return tuple(row)

@@ -67,11 +67,12 @@ class Town:
         self._clock += timedelta(milliseconds=1)
         return self._clock
 
-    def act(self, times: int = 1) -> None:
-        """Somebody does something, or is refused."""
+    def act(self, times: int = 1) -> int:
+        """Somebody does something, or is refused. Returns the position that came of it."""
         for _ in range(times):
             with suppress(Refusal, IndexError):  # IndexError: there is nobody and nothing to do it with yet
                 self.random.choices(ACTIONS, WEIGHTS)[0](self)
+        return self.position
 
     def saved(self, *aggregates: Account | Event | Order | Ticket) -> None:
         self.position = self.book.save(*aggregates) or self.position
@@ -174,9 +175,7 @@ class Town:
         until = at + timedelta(minutes=10)
         lines = tuple(_line(event, tier, place) for place in places)
         total = Money(amount=tier.price * len(lines), currency=event.currency)
-        placed = Order.Placed(
-            buyer_id=buyer_id, event_id=event.id, lines=lines, total=total, expires_at=until, at=at
-        )
+        placed = Order.Placed(buyer_id=buyer_id, event_id=event.id, lines=lines, total=total, expires_at=until, at=at)
         tickets = [self.tickets.get(line.ticket_id) or Ticket(id=line.ticket_id) for line in lines]
         if any(ticket.status is not TicketStatus.AVAILABLE for ticket in tickets):
             return
@@ -221,7 +220,9 @@ class Town:
     def refund(self) -> None:
         """Part of an order or the whole: the tickets that can still be cancelled."""
         order = self._any_order(OrderStatus.PAID, OrderStatus.PARTLY_REFUNDED)
-        due = [ticket for ticket in self._tickets_of(order) if ticket.status in (TicketStatus.PAID, TicketStatus.CLAIMED)]
+        due = [
+            ticket for ticket in self._tickets_of(order) if ticket.status in (TicketStatus.PAID, TicketStatus.CLAIMED)
+        ]
         ticket = self.random.choice(due)
         ticket.cancel(reason="refunded", at=self.now())
         order.refund(refund_id=self.new_id(), ticket_ids=frozenset({ticket.id}), reason="asked", at=self.now())
