@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import Field
 
-from api.call import AsOf, AsOfInViews, CurrentCall
+from api.call import AsOf, AsOfInViews, Call
 from api.policy import ADMIN, ANYONE, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import (
@@ -85,44 +85,42 @@ def _user(account: Account) -> dict[str, object]:
 
 
 @router.on("POST", "/v1/auth/register", policy=ANYONE, returns=UserAnswer, status=201)
-async def register(body: RegisterRequest, call: CurrentCall) -> Response:
+async def register(body: RegisterRequest, call: Call) -> Response:
     command = Register(email=body.email, password=body.password, name=body.name)
     return await call.send(command, answer=user_json, status=201)
 
 
 @router.on("POST", "/v1/auth/login", policy=ANYONE, returns=TokensAnswer, acts_outside=True)
-async def login(body: LoginRequest, call: CurrentCall) -> Response:
+async def login(body: LoginRequest, call: Call) -> Response:
     app = call.app
     account_id = await authenticate(body.email, body.password, ledger=call.ledger("LogIn"), passwords=app.passwords)
     return _tokens(await app.tokens.issue(account_id))
 
 
 @router.on("POST", "/v1/auth/refresh", policy=ANYONE, returns=TokensAnswer, acts_outside=True)
-async def refresh(body: RefreshRequest, call: CurrentCall) -> Response:
+async def refresh(body: RefreshRequest, call: Call) -> Response:
     return _tokens(await call.app.tokens.rotate(body.refresh_token))
 
 
 @router.on("POST", "/v1/auth/logout", policy=ANYONE, status=204)
-async def logout(body: RefreshRequest, call: CurrentCall) -> Response:
+async def logout(body: RefreshRequest, call: Call) -> Response:
     await call.app.tokens.revoke(body.refresh_token)
     return Response(status_code=204)
 
 
 @router.on("GET", "/v1/me", policy=SIGNED_IN, returns=UserAnswer, answers=(404,))
-async def me(call: CurrentCall, as_of: AsOf) -> Response:
+async def me(call: Call, as_of: AsOf) -> Response:
     return _json(user_json(await call.fold(Account, call.user_id, as_of)))
 
 
 @router.on("PUT", "/v1/users/{user_id}/roles", policy=ADMIN, returns=UserAnswer)
-async def set_roles(user_id: UUID, body: RolesRequest, call: CurrentCall) -> Response:
+async def set_roles(user_id: UUID, body: RolesRequest, call: Call) -> Response:
     command = SetRoles(user_id=user_id, roles=body.roles, by=call.user_id)
     return await call.send(command, answer=user_json)
 
 
 @router.on("GET", "/v1/users", policy=ADMIN, returns=Page[UserAnswer])
-async def list_users(
-    call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
-) -> Response:
+async def list_users(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
     """Everybody, latest registered first."""
     start = from_cursor(cursor, int)
     before = min(start[0] if start else POSITION_MAX, POSITION_MAX if as_of is None else as_of + 1)

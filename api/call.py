@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -16,6 +15,7 @@ from starlette.responses import Response
 
 from api.errors import NotAuthenticatedError
 from api.policy import OVERSEERS, Policy
+from api.strict_json import StrictRequest
 from api.types import AnyInstant
 from commands.account import BadTokenError
 from commands.kernel import Command, Key, Ledger, Render, decide, new_metadata
@@ -32,14 +32,24 @@ REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,128}")
 A = TypeVar("A", bound=Aggregate)
 
 
-@dataclass(slots=True)
-class Call:
-    app: Application
-    request: HttpRequest
-    headers: dict[str, str]
-    """Lower-case names; of repeated headers the last."""
-    account: Account | None
-    key: Key | None = None
+class Call(StrictRequest):
+    """A request whose caller is known. Being a request, it is handed to routes as it is, without a dependency."""
+
+    def __init__(self, request: HttpRequest, fields: dict[str, str], account: Account | None) -> None:
+        super().__init__(request.scope, request.receive)
+        self.fields = fields
+        """The headers: lower-case names; of repeated ones the last."""
+        self.account = account
+        self.key: Key | None = None
+        self.recorded = False
+        """Whether the answer has been kept with the facts it belongs to."""
+        self.caller = str(account.id) if account is not None else "anonymous"
+        """Who an Idempotency-Key belongs to, and who the ledger says acted."""
+
+    @property
+    def app(self) -> Application:
+        application: Application = self.scope["app"].state.application
+        return application
 
     @property
     def user_id(self) -> UUID:
@@ -48,17 +58,12 @@ class Call:
         return self.account.id
 
     @property
-    def caller(self) -> str:
-        """Who an Idempotency-Key belongs to, and who the ledger says acted."""
-        return str(self.account.id) if self.account is not None else "anonymous"
-
-    @property
     def oversees(self) -> bool:
         """Whether the caller may read what belongs to others."""
         return self.account is not None and not OVERSEERS.isdisjoint(self.account.roles)
 
     def ledger(self, command: str, render: Render | None = None, status: int = 200) -> Ledger:
-        request_id = self.headers.get("x-request-id", "")
+        request_id = self.fields.get("x-request-id", "")
         correlation_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
         metadata = new_metadata(self.caller, command, correlation_id=correlation_id)
         return Ledger(self.app.store, metadata, self.key, render, status)
@@ -69,7 +74,7 @@ class Call:
         result = await decide(self.app.handlers[type(command)], command, ledger)
         body = ledger.body if ledger.body is not None else answer(result)
         if self.key is not None:
-            self.request.state.recorded = True
+            self.recorded = True
         headers = {"Ledger-Position": str(ledger.position)} if ledger.position else None
         return Response(body, status, headers, media_type="application/json")
 
@@ -107,8 +112,7 @@ async def open_call(request: HttpRequest, policy: Policy) -> Call:
     except NotAuthenticatedError:  # trying out tokens counts, too
         app.limits.admit(request, None, anonymous=policy.anyone)
         raise
-    call = Call(app, request, headers, account)
-    request.state.call = call
+    call = Call(request, headers, account)
     app.limits.admit(request, call.caller if account is not None else None, anonymous=policy.anyone)
     if account is None and not policy.anyone:
         raise NotAuthenticatedError
@@ -141,18 +145,11 @@ async def _reach(app: Application, header: str) -> None:
     await app.view_positions.wait_for(int(header))
 
 
-async def current_call(request: HttpRequest) -> Call:  # a plain function would be run on a thread
-    call: Call = request.state.call
-    return call
-
-
-CurrentCall = Annotated[Call, Depends(current_call)]
-
 _instant: TypeAdapter[datetime] = TypeAdapter(AnyInstant)
 
 
 async def as_of_position(
-    call: CurrentCall,
+    call: Call,
     as_of: Annotated[
         str | None,
         Query(
@@ -182,7 +179,7 @@ async def as_of_position(
 AsOf = Annotated[int | None, Depends(as_of_position)]
 
 
-async def as_of_in_views(call: CurrentCall, position: AsOf) -> int | None:
+async def as_of_in_views(call: Call, position: AsOf) -> int | None:
     """The same for what is found in views: they may not have got there yet. Raises OverloadedError when they do not."""
     if position is not None:
         await call.app.view_positions.wait_for(position)

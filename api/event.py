@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from fastapi import Header, Query, Response
 from pydantic import AfterValidator, Field, model_validator
 
-from api.call import AsOf, AsOfInViews, CurrentCall
+from api.call import AsOf, AsOfInViews, Call
 from api.policy import ANYONE, ORGANIZER
 from api.routing import ContractRouter
 from api.types import (
@@ -333,7 +333,7 @@ class StaffAnswer(Answer):
 
 
 @router.on("POST", "/v1/events", policy=ORGANIZER, returns=EventAnswer, status=201)
-async def create_event(body: EventRequest, call: CurrentCall) -> Response:
+async def create_event(body: EventRequest, call: Call) -> Response:
     command = CreateEvent(
         organizer_id=call.user_id,
         currency=body.currency,
@@ -345,7 +345,7 @@ async def create_event(body: EventRequest, call: CurrentCall) -> Response:
 
 @router.on("GET", "/v1/events", policy=ANYONE, returns=Page[EventAnswer])
 async def list_events(
-    call: CurrentCall,
+    call: Call,
     as_of: AsOfInViews,
     query: Annotated[Text | None, Query()] = None,
     city: Annotated[Text | None, Query()] = None,
@@ -374,7 +374,7 @@ async def list_events(
 
 
 @router.on("GET", "/v1/events/{event_id}", policy=ANYONE, returns=EventAnswer)
-async def get_event(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+async def get_event(event_id: UUID, call: Call, as_of: AsOf) -> Response:
     event = await call.event_seen_by_caller(event_id, as_of)
     response = _json(event_json(event))
     response.headers["ETag"] = f'"{event.version}"'
@@ -383,7 +383,7 @@ async def get_event(event_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
 
 @router.on("GET", "/v1/events/{event_id}/history", policy=ANYONE, returns=Page[VersionAnswer])
 async def event_history(
-    event_id: UUID, call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    event_id: UUID, call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Every version of what the event offered, oldest first; what it was as a draft only for who may see drafts."""
     event = await call.event_seen_by_caller(event_id, as_of)
@@ -397,7 +397,7 @@ async def event_history(
 
 
 @router.on("PATCH", "/v1/events/{event_id}", policy=ORGANIZER, returns=EventAnswer, answers=(412,))
-async def change_event(event_id: UUID, body: EventPatch, call: CurrentCall, if_match: IfMatch = None) -> Response:
+async def change_event(event_id: UUID, body: EventPatch, call: Call, if_match: IfMatch = None) -> Response:
     version = int(if_match.strip('"')) if if_match is not None and if_match != "*" else None
     command = ChangeEvent(
         event_id=event_id, organizer_id=call.user_id, changes=body.changes(), expected_version=version
@@ -406,19 +406,19 @@ async def change_event(event_id: UUID, body: EventPatch, call: CurrentCall, if_m
 
 
 @router.on("POST", "/v1/events/{event_id}/publish", policy=ORGANIZER, returns=EventAnswer)
-async def publish_event(event_id: UUID, call: CurrentCall) -> Response:
+async def publish_event(event_id: UUID, call: Call) -> Response:
     return await call.send(PublishEvent(event_id=event_id, organizer_id=call.user_id), answer=event_json)
 
 
 @router.on("POST", "/v1/events/{event_id}/cancel", policy=ORGANIZER, returns=EventAnswer)
-async def cancel_event(event_id: UUID, body: CancelRequest, call: CurrentCall) -> Response:
+async def cancel_event(event_id: UUID, body: CancelRequest, call: Call) -> Response:
     """The tickets are void at once; the orders are refunded one by one, by the worker."""
     command = CancelEvent(event_id=event_id, organizer_id=call.user_id, reason=body.reason)
     return await call.send(command, answer=event_json)
 
 
 @router.on("POST", "/v1/events/{event_id}/postpone", policy=ORGANIZER, returns=EventAnswer)
-async def postpone_event(event_id: UUID, body: PostponeRequest, call: CurrentCall) -> Response:
+async def postpone_event(event_id: UUID, body: PostponeRequest, call: Call) -> Response:
     command = PostponeEvent(
         event_id=event_id, organizer_id=call.user_id, starts_at=body.starts_at, ends_at=body.ends_at
     )
@@ -426,30 +426,30 @@ async def postpone_event(event_id: UUID, body: PostponeRequest, call: CurrentCal
 
 
 @router.on("POST", "/v1/events/{event_id}/archive", policy=ORGANIZER, returns=EventAnswer)
-async def archive_event(event_id: UUID, call: CurrentCall) -> Response:
+async def archive_event(event_id: UUID, call: Call) -> Response:
     return await call.send(ArchiveEvent(event_id=event_id, organizer_id=call.user_id), answer=event_json)
 
 
 @router.on("POST", "/v1/events/{event_id}/tiers", policy=ORGANIZER, returns=EventAnswer, status=201)
-async def add_tier(event_id: UUID, body: TierRequest, call: CurrentCall) -> Response:
+async def add_tier(event_id: UUID, body: TierRequest, call: Call) -> Response:
     command = AddTier(event_id=event_id, organizer_id=call.user_id, tier=body.new_tier())
     return await call.send(command, answer=event_json, status=201)
 
 
 @router.on("POST", "/v1/events/{event_id}/tiers/{tier_id}/releases", policy=ORGANIZER, returns=EventAnswer, status=201)
-async def release_tickets(event_id: UUID, tier_id: UUID, body: ReleaseRequest, call: CurrentCall) -> Response:
+async def release_tickets(event_id: UUID, tier_id: UUID, body: ReleaseRequest, call: Call) -> Response:
     command = ReleaseTickets(event_id=event_id, organizer_id=call.user_id, tier_id=tier_id, release=body.new_release())
     return await call.send(command, answer=event_json, status=201)
 
 
 @router.on("PUT", "/v1/events/{event_id}/gate-staff", policy=ORGANIZER, returns=StaffAnswer)
-async def staff_gates(event_id: UUID, body: StaffRequest, call: CurrentCall) -> Response:
+async def staff_gates(event_id: UUID, body: StaffRequest, call: Call) -> Response:
     command = StaffGates(event_id=event_id, organizer_id=call.user_id, user_ids=body.user_ids)
     return await call.send(command, answer=staff_json)
 
 
 @router.on("GET", "/v1/events/{event_id}/availability", policy=ANYONE, returns=AvailabilityAnswer)
-async def availability(event_id: UUID, call: CurrentCall, as_of: AsOfInViews) -> Response:
+async def availability(event_id: UUID, call: Call, as_of: AsOfInViews) -> Response:
     await _public_event(call, event_id, as_of)
     found = await inventory.availability(call.app.views, event_id, as_of=as_of)
     tiers = [tier._asdict() for tier in found.tiers]
@@ -458,7 +458,7 @@ async def availability(event_id: UUID, call: CurrentCall, as_of: AsOfInViews) ->
 
 @router.on("GET", "/v1/events/{event_id}/seats", policy=ANYONE, returns=Page[SeatAnswer])
 async def seats(
-    event_id: UUID, call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    event_id: UUID, call: Call, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Every numbered seat in the order of release, and whether it is free."""
     event = await call.event_seen_by_caller(event_id, as_of)
@@ -478,7 +478,7 @@ async def seats(
     return _json(to_json({"items": items, "next_cursor": to_cursor(start + limit) if len(page) > limit else None}))
 
 
-async def _public_event(call: CurrentCall, event_id: UUID, as_of: int | None) -> Event:
+async def _public_event(call: Call, event_id: UUID, as_of: int | None) -> Event:
     """As `Call.event_seen_by_caller`, from memory when the present is asked for: this is the busiest read of a sale."""
     if as_of is not None:
         return await call.event_seen_by_caller(event_id, as_of)

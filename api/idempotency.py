@@ -12,9 +12,9 @@ import re
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from api.call import Call
 from api.errors import KeyInUseError, problem_of
 from commands.kernel import AlreadyAnsweredError, Answer, Key, KeyReusedError, Request, Store, new_metadata
 from domain.kernel import InvalidError
@@ -69,10 +69,9 @@ def replay(answer: Answer) -> Response:
 
 
 async def answer_once(
-    request: HttpRequest,
+    call: Call,
     key: Key,
     *,
-    caller: str,
     store: Store,
     in_flight: InFlight,
     look_up: LookUp | None,
@@ -83,24 +82,21 @@ async def answer_once(
     try:
         if look_up is not None and (answer := await look_up(key)) is not None:
             return replay(answer)
-        return await _answer(request, key, caller=caller, store=store, respond=respond)
+        return await _answer(call, key, store=store, respond=respond)
     finally:
         in_flight.end(key.id)
 
 
-async def _answer(
-    request: HttpRequest, key: Key, *, caller: str, store: Store, respond: Callable[[], Awaitable[Response]]
-) -> Response:
+async def _answer(call: Call, key: Key, *, store: Store, respond: Callable[[], Awaitable[Response]]) -> Response:
     try:
         response = await respond()
     except AlreadyAnsweredError as repeated:
         return replay(repeated.answer)
     except Exception as error:  # noqa: BLE001 - every error is answered, and most answers are kept
         response = problem_of(error)
-    recorded = getattr(request.state, "recorded", False)
-    if recorded or response.status_code >= 500 or response.status_code in NEVER_REPLAYED:
+    if call.recorded or response.status_code >= 500 or response.status_code in NEVER_REPLAYED:
         return response
-    metadata = new_metadata(caller, f"{request.method} {request.url.path}")
+    metadata = new_metadata(call.caller, f"{call.method} {call.url.path}")
     answer = Answer(response.status_code, bytes(response.body))
     try:
         await store.append(Request((), metadata, (), key, answer))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from api.call import AsOf, CurrentCall
+from api.call import AsOf, Call
 from api.policy import ANYONE, LEDGER_READER
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Cursor, Limit, Page, WholeNumber, from_cursor, to_cursor, to_json
@@ -39,7 +39,7 @@ class HeadAnswer(Answer):
 
 @router.on("GET", "/v1/ledger/events", policy=LEDGER_READER, returns=Page[FactAnswer])
 async def ledger_events(
-    call: CurrentCall,
+    call: Call,
     as_of: AsOf,
     after: Annotated[WholeNumber, Query(ge=0, le=POSITION_MAX)] = 0,
     limit: Limit = PAGE_DEFAULT,
@@ -54,7 +54,7 @@ async def ledger_events(
 
 
 @router.on("GET", "/v1/ledger/head", policy=ANYONE, returns=HeadAnswer)
-async def ledger_head(call: CurrentCall) -> Response:
+async def ledger_head(call: Call) -> Response:
     position, at = await call.app.ledger_head()
     return _json(to_json({"position": position, "at": at}))
 

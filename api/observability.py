@@ -39,6 +39,11 @@ COMMANDS = Gauge("counterfoil_commit_requests", "Appends committed by this proce
 log = structlog.get_logger()
 
 
+def tracing() -> bool:
+    """Whether traces are wanted; asking for them in every request would cost as much as answering some."""
+    return bool(os.environ.get(TRACES))
+
+
 def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
     renderer: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     if log_format == "json":
@@ -56,7 +61,7 @@ def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
     )
     if sentry_dsn is not None:
         sentry_sdk.init(dsn=sentry_dsn, send_default_pii=False)
-    if os.environ.get(TRACES):  # FastAPI makes the spans as soon as there is a provider
+    if tracing():  # FastAPI makes the spans as soon as there is a provider
         provider = TracerProvider(resource=Resource.create({"service.name": service}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)

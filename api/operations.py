@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.errors import problem
+from api.routing import problem_response
 from api.types import to_json
 
 router = APIRouter(tags=["running"])
@@ -17,7 +18,7 @@ async def alive() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="readyz", responses={503: {"description": "A dependency is down"}})
+@router.get("/readyz", operation_id="readyz", responses={503: problem_response(503)})
 async def ready(request: Request) -> Response:
     """The database answers and the views keep up."""
     app = request.app.state.application
@@ -31,7 +32,7 @@ async def ready(request: Request) -> Response:
     )
 
 
-@router.get("/metrics", operation_id="metrics", response_class=Response)
+@router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
     await request.app.state.application.refresh_metrics()

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import Field, model_validator
 
-from api.call import AsOf, AsOfInViews, Call, CurrentCall
+from api.call import AsOf, AsOfInViews, Call
 from api.policy import ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Distinct, Limit, Page, Text, from_cursor, to_cursor, to_json
@@ -147,7 +147,7 @@ def _money(amount: int, order: Order) -> dict[str, object]:
 
 
 @router.on("POST", "/v1/orders", policy=SIGNED_IN, returns=OrderAnswer, status=201, answers=(404,))
-async def place_order(body: OrderRequest, call: CurrentCall) -> Response:
+async def place_order(body: OrderRequest, call: Call) -> Response:
     items = tuple(
         Item(tier_id=item.tier_id, quantity=item.quantity, seats=item.seats, adjacent=item.adjacent)
         for item in body.items
@@ -157,7 +157,7 @@ async def place_order(body: OrderRequest, call: CurrentCall) -> Response:
 
 
 @router.on("GET", "/v1/orders/{order_id}", policy=SIGNED_IN, returns=OrderAnswer)
-async def get_order(order_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+async def get_order(order_id: UUID, call: Call, as_of: AsOf) -> Response:
     order = await call.fold(Order, order_id, as_of)
     event = (await call.fold_all(Event, (order.event_id,), as_of))[0]  # type: ignore[arg-type] # a placed order has one
     if call.user_id not in (order.buyer_id, event.organizer_id) and not call.oversees:
@@ -167,7 +167,7 @@ async def get_order(order_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
 
 @router.on("GET", "/v1/orders", policy=SIGNED_IN, returns=Page[OrderAnswer], answers=(404,))
 async def list_orders(
-    call: CurrentCall,
+    call: Call,
     as_of: AsOfInViews,
     event_id: Annotated[UUID | None, Query(description="All orders for this event: for its organiser.")] = None,
     limit: Limit = PAGE_DEFAULT,
@@ -199,18 +199,18 @@ async def list_orders(
     answers=(402,),
     acts_outside=True,
 )
-async def pay_order(order_id: UUID, body: PaymentRequest, call: CurrentCall) -> Response:
+async def pay_order(order_id: UUID, body: PaymentRequest, call: Call) -> Response:
     command = PayOrder(order_id=order_id, buyer_id=call.user_id, provider=body.provider, token=body.token)
     return await call.send(command, answer=payment_json, status=201)
 
 
 @router.on("POST", "/v1/orders/{order_id}/cancel", policy=SIGNED_IN, returns=OrderAnswer)
-async def cancel_order(order_id: UUID, call: CurrentCall) -> Response:
+async def cancel_order(order_id: UUID, call: Call) -> Response:
     return await call.send(CancelOrder(order_id=order_id, buyer_id=call.user_id), answer=let_go_json)
 
 
 @router.on("POST", "/v1/orders/{order_id}/refunds", policy=ORGANIZER, returns=OrderAnswer, status=201)
-async def refund_order(order_id: UUID, body: RefundRequest, call: CurrentCall) -> Response:
+async def refund_order(order_id: UUID, body: RefundRequest, call: Call) -> Response:
     """Give back what all of the order's tickets, or these, cost. They no longer admit."""
     command = RefundOrder(order_id=order_id, organizer_id=call.user_id, ticket_ids=body.ticket_ids, reason=body.reason)
     return await call.send(command, answer=refunded_json, status=201)

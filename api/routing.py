@@ -16,7 +16,6 @@ from api.call import Call, open_call
 from api.errors import TITLES, problem_of
 from api.idempotency import HEADER, answer_once, check
 from api.policy import Policy
-from api.strict_json import StrictRequest
 from commands.kernel import Key
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -46,13 +45,12 @@ class ContractRoute(APIRoute):
         inner = super().get_route_handler()
         mutating = bool(MUTATING & (self.methods or set()))
 
-        async def handle(received: HttpRequest) -> Response:
-            request = StrictRequest(received.scope, received.receive)
+        async def handle(request: HttpRequest) -> Response:
             try:
                 call = await open_call(request, self.policy)
-                if mutating and (text := call.headers.get(HEADER)) is not None:
-                    return await self._answer_once(call, request, check(text), inner)
-                return await inner(request)
+                if mutating and (text := call.fields.get(HEADER)) is not None:
+                    return await self._answer_once(call, check(text), inner)
+                return await inner(call)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - every error is answered with a problem document
@@ -60,19 +58,18 @@ class ContractRoute(APIRoute):
 
         return handle
 
-    async def _answer_once(self, call: Call, request: HttpRequest, text: str, inner: Handler) -> Response:
-        app, scope = call.app, request.scope
-        what = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], await request.body())
+    async def _answer_once(self, call: Call, text: str, inner: Handler) -> Response:
+        app, scope = call.app, call.scope
+        what = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], await call.body())
         key = Key(app.sealer.key_id(call.caller, text), app.sealer.fingerprint(*what))
         call.key = key
         return await answer_once(
-            request,
+            call,
             key,
-            caller=call.caller,
             store=app.store,
             in_flight=app.in_flight,
             look_up=app.answer_to if self.acts_outside else None,
-            respond=lambda: inner(request),
+            respond=lambda: inner(call),
         )
 
 
@@ -123,13 +120,14 @@ class ContractRouter(APIRouter):
         return register
 
 
-def _problem(status: int) -> dict[str, Any]:
+def problem_response(status: int) -> dict[str, Any]:
+    """How the OpenAPI document describes a refusal."""
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {"description": TITLES[status], "content": {"application/problem+json": {"schema": schema}}}
 
 
 def _responses(statuses: set[int], media: dict[int, str] | None) -> dict[int | str, dict[str, Any]]:
-    responses: dict[int | str, dict[str, Any]] = {status: _problem(status) for status in sorted(statuses)}
+    responses: dict[int | str, dict[str, Any]] = {status: problem_response(status) for status in sorted(statuses)}
     for status, kind in (media or {}).items():
         responses[status] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
     return responses

@@ -11,7 +11,7 @@ import segno
 from fastapi import Response
 from pydantic import Field
 
-from api.call import AsOf, AsOfInViews, Call, CurrentCall
+from api.call import AsOf, AsOfInViews, Call
 from api.policy import AT_THE_GATE, ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
@@ -138,9 +138,7 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
 
 
 @router.on("GET", "/v1/tickets", policy=SIGNED_IN, returns=Page[TicketAnswer])
-async def list_tickets(
-    call: CurrentCall, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
-) -> Response:
+async def list_tickets(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
     """The tickets that the caller holds (or held as of then), latest acquired first."""
     start = from_cursor(cursor, int)
     before = start[0] if start else None
@@ -159,14 +157,14 @@ async def list_tickets(
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}", policy=SIGNED_IN, returns=TicketAnswer)
-async def get_ticket(ticket_id: UUID, call: CurrentCall, as_of: AsOf) -> Response:
+async def get_ticket(ticket_id: UUID, call: Call, as_of: AsOf) -> Response:
     ticket, event = await _seen_by_caller(ticket_id, call, as_of)
     return _json(to_json(document(ticket, ticket.status_during(event))))
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/history", policy=SIGNED_IN, returns=Page[TicketFact])
 async def ticket_history(
-    ticket_id: UUID, call: CurrentCall, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    ticket_id: UUID, call: Call, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Everything that happened to the ticket, oldest first: its custody from the first hold to the entry."""
     await _seen_by_caller(ticket_id, call, as_of)
@@ -189,13 +187,13 @@ async def ticket_history(
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/claim", policy=SIGNED_IN, returns=TicketAnswer)
-async def claim_ticket(ticket_id: UUID, body: ClaimRequest, call: CurrentCall) -> Response:
+async def claim_ticket(ticket_id: UUID, body: ClaimRequest, call: Call) -> Response:
     command = ClaimTicket(ticket_id=ticket_id, holder_id=call.user_id, attendee_name=body.attendee_name)
     return await call.send(command, answer=ticket_json)
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/transfer", policy=SIGNED_IN, returns=TicketAnswer)
-async def transfer_ticket(ticket_id: UUID, body: TransferRequest, call: CurrentCall) -> Response:
+async def transfer_ticket(ticket_id: UUID, body: TransferRequest, call: Call) -> Response:
     await own_ticket(ticket_id, call.user_id, ledger=call.ledger("TransferTicket"))
     try:
         to = await account_of(body.to, ledger=call.ledger("TransferTicket"))
@@ -208,39 +206,39 @@ async def transfer_ticket(ticket_id: UUID, body: TransferRequest, call: CurrentC
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/transfer/accept", policy=SIGNED_IN, returns=TicketAnswer)
-async def accept_transfer(ticket_id: UUID, call: CurrentCall) -> Response:
+async def accept_transfer(ticket_id: UUID, call: Call) -> Response:
     return await call.send(AcceptTransfer(ticket_id=ticket_id, by=call.user_id), answer=ticket_json)
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/transfer/decline", policy=SIGNED_IN, returns=TicketAnswer)
-async def decline_transfer(ticket_id: UUID, call: CurrentCall) -> Response:
+async def decline_transfer(ticket_id: UUID, call: Call) -> Response:
     """By the one it was offered to, or by the holder who takes the offer back."""
     return await call.send(DeclineTransfer(ticket_id=ticket_id, by=call.user_id), answer=ticket_json)
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/revoke", policy=ORGANIZER, returns=TicketAnswer)
-async def revoke_ticket(ticket_id: UUID, body: RevokeRequest, call: CurrentCall) -> Response:
+async def revoke_ticket(ticket_id: UUID, body: RevokeRequest, call: Call) -> Response:
     command = RevokeTicket(ticket_id=ticket_id, organizer_id=call.user_id, reason=body.reason)
     return await call.send(command, answer=ticket_json)
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/code", policy=SIGNED_IN, returns=CodeAnswer, answers=(409,))
-async def ticket_code(ticket_id: UUID, call: CurrentCall) -> Response:
+async def ticket_code(ticket_id: UUID, call: Call) -> Response:
     return _secret(_json(to_json({"code": await _code(ticket_id, call)})))
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/code.png", policy=SIGNED_IN, answers=(409,), media={200: "image/png"})
-async def ticket_code_png(ticket_id: UUID, call: CurrentCall) -> Response:
+async def ticket_code_png(ticket_id: UUID, call: Call) -> Response:
     return _secret(Response(_picture(await _code(ticket_id, call), "png"), media_type="image/png"))
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/code.svg", policy=SIGNED_IN, answers=(409,), media={200: "image/svg+xml"})
-async def ticket_code_svg(ticket_id: UUID, call: CurrentCall) -> Response:
+async def ticket_code_svg(ticket_id: UUID, call: Call) -> Response:
     return _secret(Response(_picture(await _code(ticket_id, call), "svg"), media_type="image/svg+xml"))
 
 
 @router.on("POST", "/v1/check-ins", policy=AT_THE_GATE, returns=CheckInAnswer, answers=(404,))
-async def check_in(body: CheckInRequest, call: CurrentCall) -> Response:
+async def check_in(body: CheckInRequest, call: Call) -> Response:
     command = CheckIn(code=body.code, gate=body.gate, by=call.user_id, event_id=body.event_id)
     return await call.send(command, answer=checked_in_json)
 

@@ -59,7 +59,9 @@ class Server:
     @property
     def environment(self) -> dict[str, str]:
         """What `counterfoil` commands that are to meet this server need: nothing of it comes from outside."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))
+        }
         ours: dict[str, str | None] = {
             "COUNTERFOIL_DATA_DIR": str(self.data_dir),
             "COUNTERFOIL_HOST": HOST,

@@ -9,6 +9,8 @@ from http.client import HTTPConnection
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
+from tests.api.document import Document
+
 TIMEOUT_SECONDS = 30.0
 EVENTUALLY_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.02
@@ -66,10 +68,11 @@ class Answer(NamedTuple):
 
 
 class Address(Protocol):
-    """Where a house listens, and the last position that any of its callers was told of."""
+    """Where a house listens, what it says of itself, and the last position that any of its callers was told of."""
 
     port: int
     position: int
+    document: Document
 
 
 class Caller:
@@ -102,6 +105,7 @@ class Caller:
         if self.token is not None:
             lines["authorization"] = f"Bearer {self.token}"
         answer = exchange(self.house.port, method, path, payload, lines | dict(headers))
+        self.house.document.check(method, path, answer)
         self.house.position = max(self.house.position, int(answer.headers.get("ledger-position", 0)))
         return answer
 

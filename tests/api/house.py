@@ -27,6 +27,7 @@ from api.settings import Settings
 from api.timekeeper import Timekeeper
 from domain.account import Role
 from tests.api.callers import Caller
+from tests.api.document import Document
 
 SECRET = b"a secret for the tests, long enough"
 ADMIN_EMAIL, PASSWORD = "root@house.test", "correct horse"
@@ -139,7 +140,9 @@ class House:
         self.application = Application(self._settings, database_url=self.database_url, secret=SECRET)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(create_app(self.application), http="httptools", lifespan="on", log_config=None)
+        app = create_app(self.application)
+        self.document = Document(app.openapi())
+        config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
         self._server = uvicorn.Server(config)
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(listener, ready), name="api")

@@ -79,7 +79,7 @@ class People:
 async def sign_up(client: Client, *, buyers: int) -> People:
     """An organiser, somebody for the gate and buyers, all new; the admin is known already."""
     admin = Person(client)
-    await _sign_in(admin, ADMIN_EMAIL, ADMIN_PASSWORD)
+    await sign_in(admin, ADMIN_EMAIL, ADMIN_PASSWORD)
     organizer, gate, *others = await asyncio.gather(
         newcomer(admin, "organizer"), newcomer(admin, "gate"), *(newcomer(admin) for _ in range(buyers))
     )
@@ -93,13 +93,13 @@ async def newcomer(admin: Person, *roles: str) -> Person:
     email = f"{name}@example.com"
     body = {"email": email, "password": PASSWORD, "name": name}
     await person.ask("POST", "/v1/auth/register", body)
-    await _sign_in(person, email, PASSWORD)
+    await sign_in(person, email, PASSWORD)
     if roles:
         await admin.ask("PUT", f"/v1/users/{person.user_id}/roles", {"roles": ["attendee", *roles]})
     return person
 
 
-async def _sign_in(person: Person, email: str, password: str) -> None:
+async def sign_in(person: Person, email: str, password: str) -> None:
     person.token = (await person.ask("POST", "/v1/auth/login", {"email": email, "password": password}))["access_token"]
     me = await person.ask("GET", "/v1/me")
     person.user_id, person.email, person.name = me["user_id"], me["email"], me["name"]
