@@ -13,8 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from api import account, errors, event, ledger, operations, order, ticket
 from api.bootstrap import Application
 from api.observability import Observed
+from api.openapi import ProblemDetails
 from api.protection import Protected
-from api.routing import ProblemDetails
 
 DESCRIPTION = """A ticket ledger. Commands append facts; everything else is read from them.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse
 
 from api.errors import problem
-from api.routing import problem_response
+from api.openapi import problem_response
 from api.types import to_json
 
 router = APIRouter(tags=["running"])
@@ -25,7 +26,8 @@ async def ready(request: Request) -> Response:
     try:
         position, _ = await app.ledger_head()
     except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
-        return problem(503, "unavailable", f"the database does not answer: {type(error).__name__}")
+        detail = f"the database does not answer: {type(error).__name__}"
+        return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
     lag = max(0, position - app.view_positions.position)
     return Response(
         to_json({"status": "ready", "position": position, "views_behind": lag}), media_type="application/json"

@@ -8,30 +8,17 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from api import openapi
 from api.call import Call, open_call
-from api.errors import TITLES, problem_of
+from api.errors import problem_of
 from api.idempotency import HEADER, answer_once, check
 from api.policy import Policy
 from commands.kernel import Key
 
-MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-
 Handler = Callable[[HttpRequest], Coroutine[Any, Any, Response]]
-
-
-class ProblemDetails(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    errors: list[dict[str, str]] | None = None
 
 
 class ContractRoute(APIRoute):
@@ -43,7 +30,7 @@ class ContractRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()
-        mutating = bool(MUTATING & (self.methods or set()))
+        mutating = bool(openapi.MUTATING & (self.methods or set()))
 
         async def handle(request: HttpRequest) -> Response:
             try:
@@ -95,7 +82,7 @@ class ContractRouter(APIRouter):
         statuses = {401, 413, 422, 429, 500, 503, *answers}  # a bad token is refused wherever it is shown
         if policy.roles:
             statuses |= {403}
-        if method in MUTATING:
+        if method in openapi.MUTATING:
             statuses |= {409}
         if "{" in path:
             statuses |= {404}
@@ -108,9 +95,9 @@ class ContractRouter(APIRouter):
                 status_code=status,
                 response_model=returns,
                 response_class=Response if media else JSONResponse,
-                responses=_responses(statuses, media),
+                responses=openapi.responses(statuses, method=method, status=status, media=media),
                 operation_id=handler.__name__,
-                openapi_extra={"x-policy": policy.name} | _security(policy),
+                openapi_extra=openapi.extra(method, policy),
             )
             route = self.routes[-1]
             assert isinstance(route, ContractRoute)
@@ -118,20 +105,3 @@ class ContractRouter(APIRouter):
             return handler
 
         return register
-
-
-def problem_response(status: int) -> dict[str, Any]:
-    """How the OpenAPI document describes a refusal."""
-    schema = {"$ref": "#/components/schemas/ProblemDetails"}
-    return {"description": TITLES[status], "content": {"application/problem+json": {"schema": schema}}}
-
-
-def _responses(statuses: set[int], media: dict[int, str] | None) -> dict[int | str, dict[str, Any]]:
-    responses: dict[int | str, dict[str, Any]] = {status: problem_response(status) for status in sorted(statuses)}
-    for status, kind in (media or {}).items():
-        responses[status] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
-    return responses
-
-
-def _security(policy: Policy) -> dict[str, Any]:
-    return {} if policy.anyone else {"security": [{"bearer": []}]}

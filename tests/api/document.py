@@ -31,7 +31,9 @@ class Operation(NamedTuple):
 
 class Document:
     def __init__(self, document: dict[str, Any]) -> None:
-        self._components = {"schemas": {name: _closed(name, s) for name, s in document["components"]["schemas"].items()}}
+        self._components = {
+            "schemas": {name: _closed(name, s) for name, s in document["components"]["schemas"].items()}
+        }
         self._operations: dict[str, list[Operation]] = {}
         for template, methods in document["paths"].items():
             pattern = re.compile(PARAMETER.sub("[^/]+", template))

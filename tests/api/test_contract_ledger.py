@@ -106,6 +106,17 @@ def test_the_process_is_alive_and_ready(house: House) -> None:
     assert house.anyone.get("/readyz").ok()["status"] == "ready"
 
 
+def test_a_process_without_its_database_is_alive_but_not_ready(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(house.application, "ledger_head", fail)
+    answer = house.anyone.get("/readyz")
+    answer.refused(503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    house.anyone.get("/healthz").ok()
+
+
 def test_the_metrics_are_what_prometheus_reads(house: House, organizer: Caller) -> None:
     on_sale(organizer)
     answer = house.anyone.get("/metrics")

@@ -63,7 +63,9 @@ def caller(house: House, request: pytest.FixtureRequest) -> Caller:
 
 
 @schema.parametrize()
-def test_every_operation_keeps_to_the_document(case: schemathesis.Case, house: House, known: Json, caller: Caller) -> None:
+def test_every_operation_keeps_to_the_document(
+    case: schemathesis.Case, house: House, known: Json, caller: Caller
+) -> None:
     if case.meta is None or case.meta.generation.mode.is_positive:
         case.path_parameters.update({name: known[name] for name in case.path_parameters})
     headers = {} if caller.token is None else {"Authorization": f"Bearer {caller.token}"}

@@ -1,6 +1,7 @@
 """A process that sells, made of the real ledger, inventory, codes and sandbox payments, by a clock that is set by hand.
 
-Scenarios are coroutines: ``@in_a_shop`` opens a shop on a fresh database, runs one, and closes the shop again.
+Scenarios are coroutines: ``@in_a_shop`` opens a shop, runs one, and closes the shop again. What the ledger holds from
+before is none of its business.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from commands.kernel import Command, Handler, Ledger, decide, new_metadata
 from commands.order import Capture, Pick
 from domain.account import Account, Role
 from domain.event import Event, Tier
-from domain.kernel import Fact, decode
+from domain.kernel import Fact, decode, new_id
 from domain.money import Money
 from domain.order import Order
 from domain.seat import Seat
@@ -101,9 +102,11 @@ class Shop:
         self.payments = WatchedPayments()
         self.inventory = WatchedInventory(self.store.follower, self._taken_of_tier, self.tickets)
         self._handlers = self._all_handlers()
+        self._opened_at = 0
 
     async def __aenter__(self) -> Self:
         await self.store.start()
+        self._opened_at = self.store.follower.position
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -157,11 +160,11 @@ class Shop:
         published: Event = await self.do(events.PublishEvent(event_id=created.id, organizer_id=ORGANIZER))
         return published
 
-    async def register(self, account_id: UUID, *roles: Role) -> None:
-        """Somebody with an account, these roles and no password."""
-        account = Account(id=account_id)
-        account.register(email=f"{account_id}@example.com", name="Somebody", roles=frozenset(roles), at=self.clock())
-        await self.ledger("Register").append(account)
+    async def somebody(self, *roles: Role) -> UUID:
+        """A new account with these roles and no password."""
+        account = Account(id=new_id())
+        account.register(email=f"{account.id}@example.com", name="Somebody", roles=frozenset(roles), at=self.clock())
+        return (await self.ledger("Register").append(account)).id
 
     async def order(self, event: Event, quantity: int = 1, *, buyer_id: UUID = BUYER, **more: Any) -> Order:
         """Held, in the event's first tier."""
@@ -201,31 +204,34 @@ class Shop:
 
     async def caught_up(self) -> None:
         """Until this process has heard of everything that is recorded by now."""
-        head = len(self.history())
+        (head,) = self._query("select position from ledger.head")[0]
         await until(lambda: self.store.follower.position >= head)
 
     def facts(self, stream_id: UUID | None = None) -> list[Fact]:
-        """Everything recorded, or everything of one stream, in order."""
+        """Everything recorded since the shop was opened, or everything of one stream, in order."""
         return [fact for stream, fact in self.history() if stream_id in (None, stream)]
 
     def history(self) -> list[tuple[UUID, Fact]]:
-        with psycopg.connect(self.database) as conn:
-            rows = conn.execute("select stream_id, topic, payload from ledger.events order by position").fetchall()
-        return [(stream_id, decode(topic, payload)) for stream_id, topic, payload in rows]
+        query = "select stream_id, topic, payload from ledger.events where position > %s order by position"
+        return [
+            (stream_id, decode(topic, payload)) for stream_id, topic, payload in self._query(query, self._opened_at)
+        ]
 
     async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
-        """The ledger itself has always reached the position."""
-        held = {stream: fact for stream, fact in self.history() if isinstance(fact, Ticket.Held)}
-        mine = {stream: fact for stream, fact in held.items() if (fact.event_id, fact.tier_id) == (event_id, tier_id)}
-        return [
-            Taken(
-                fact.seat.key if fact.seat is not None else fact.serial or 0,
-                found.id,
-                found.version,
-                found.status is TicketStatus.AVAILABLE,
-            )
-            for fact, found in zip(mine.values(), await self.tickets(list(mine)), strict=True)
-        ]
+        """From the ledger itself, which has always reached the position."""
+        query = "select distinct stream_id from ledger.events where topic = %s and position(%s::bytea in payload) > 0"
+        held = self._query(query, Ticket.Held.stored_topic, str(tier_id).encode())
+        return [_taken(ticket) for ticket in await self.tickets([stream_id for (stream_id,) in held])]
+
+    def _query(self, query: str, *arguments: Any) -> list[Any]:
+        with psycopg.connect(self.database) as conn:
+            return conn.execute(query.encode(), arguments).fetchall()
+
+
+def _taken(ticket: Ticket) -> Taken:
+    place = ticket.seat.key if ticket.seat is not None else ticket.serial
+    assert place is not None
+    return Taken(place, ticket.id, ticket.version, ticket.status is TicketStatus.AVAILABLE)
 
 
 def standing(quantity: int, *, price: int = 4500, **more: Any) -> events.NewTier:
@@ -254,12 +260,12 @@ def in_a_shop(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     """Make a test of a coroutine whose first argument is the shop. Raises TimeoutError after SCENARIO_SECONDS_MAX."""
 
     @functools.wraps(scenario)
-    def test(database: str, **arguments: Any) -> None:
+    def test(shop_database: str, **arguments: Any) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_play(scenario, database, arguments))
+            runner.run(_play(scenario, shop_database, arguments))
 
     _, *others = inspect.signature(scenario).parameters.values()
-    fixture = inspect.Parameter("database", inspect.Parameter.KEYWORD_ONLY)
+    fixture = inspect.Parameter("shop_database", inspect.Parameter.KEYWORD_ONLY)
     named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in others]
     test.__signature__ = inspect.Signature([fixture, *named])  # type: ignore[attr-defined]
     return test

@@ -26,8 +26,6 @@ from domain.ticket import (
 from tests.commands.shop import Shop, in_a_shop, names, standing, together
 from tests.domain.happening import BUYER, DOORS, ENDS, FRIEND, MOMENT, ORGANIZER, STARTS, STRANGER, numbered
 
-STEWARD = numbered(16)
-
 
 def entry(code: str, *, gate: str = "North", by: UUID = ORGANIZER, event_id: UUID | None = None) -> CheckIn:
     return CheckIn(code=code, gate=gate, by=by, event_id=event_id)
@@ -45,10 +43,11 @@ async def at_the_doors(shop: Shop) -> tuple[Event, Ticket, str]:
     return event, ticket, code_of(shop, ticket)
 
 
-async def staffed(shop: Shop, event: Event) -> None:
-    """With one steward at the gate."""
-    await shop.register(STEWARD, Role.GATE)
-    await shop.do(StaffGates(event_id=event.id, organizer_id=ORGANIZER, user_ids=(STEWARD,)))
+async def staffed(shop: Shop, event: Event) -> UUID:
+    """The one steward at the event's gate."""
+    steward = await shop.somebody(Role.GATE)
+    await shop.do(StaffGates(event_id=event.id, organizer_id=ORGANIZER, user_ids=(steward,)))
+    return steward
 
 
 # -- Done. -------------------------------------------------------------------------------
@@ -69,8 +68,8 @@ async def test_a_code_admits_its_bearer(shop: Shop) -> None:
 @in_a_shop
 async def test_gate_staff_admit_where_the_organiser_put_them(shop: Shop) -> None:
     event, _, code = await at_the_doors(shop)
-    await staffed(shop, event)
-    assert (await shop.do(entry(code, by=STEWARD, event_id=event.id))).status == "checked_in"
+    steward = await staffed(shop, event)
+    assert (await shop.do(entry(code, by=steward, event_id=event.id))).status == "checked_in"
 
 
 # -- Refused. ------------------------------------------------------------------------------
@@ -80,8 +79,8 @@ async def test_gate_staff_admit_where_the_organiser_put_them(shop: Shop) -> None
 async def test_only_the_organiser_and_the_gate_staff_of_this_event_admit(shop: Shop) -> None:
     event, _, code = await at_the_doors(shop)
     other = await shop.event_on_sale()
-    await staffed(shop, other)
-    for person in (BUYER, STRANGER, STEWARD):
+    steward = await staffed(shop, other)
+    for person in (BUYER, STRANGER, steward):
         with pytest.raises(ForbiddenError):
             await shop.do(entry(code, by=person))
     assert [fact.topic for fact in shop.facts(event.id)][-1] == "event.published"
@@ -90,10 +89,10 @@ async def test_only_the_organiser_and_the_gate_staff_of_this_event_admit(shop: S
 @in_a_shop
 async def test_who_was_taken_off_the_gate_admits_no_more(shop: Shop) -> None:
     event, _, code = await at_the_doors(shop)
-    await staffed(shop, event)
+    steward = await staffed(shop, event)
     await shop.do(StaffGates(event_id=event.id, organizer_id=ORGANIZER, user_ids=()))
     with pytest.raises(ForbiddenError):
-        await shop.do(entry(code, by=STEWARD))
+        await shop.do(entry(code, by=steward))
 
 
 @in_a_shop
@@ -116,8 +115,8 @@ async def test_a_signed_code_for_a_place_that_nobody_ever_held_admits_nobody(sho
 async def test_a_gate_of_another_event_says_so(shop: Shop) -> None:
     event, _, code = await at_the_doors(shop)
     other = await shop.event_on_sale()
-    await staffed(shop, other)
-    for person in (ORGANIZER, STEWARD):
+    steward = await staffed(shop, other)
+    for person in (ORGANIZER, steward):
         with pytest.raises(WrongEventError) as refused:
             await shop.do(entry(code, by=person, event_id=other.id))
         assert refused.value.facts == {"event_id": event.id}
@@ -217,10 +216,10 @@ async def test_nobody_is_admitted_once_the_event_is_called_off(shop: Shop) -> No
 @in_a_shop
 async def test_nobody_is_admitted_by_who_was_taken_off_the_gate_meanwhile(shop: Shop) -> None:
     event = await shop.event_on_sale(standing(20))
-    await staffed(shop, event)
+    steward = await staffed(shop, event)
     tickets = [await shop.ticket(event, buyer_id=FRIEND) for _ in range(20)]
     shop.clock.now = DOORS
-    entries = [shop.do(entry(code_of(shop, ticket), by=STEWARD)) for ticket in tickets]
+    entries = [shop.do(entry(code_of(shop, ticket), by=steward)) for ticket in tickets]
     dismissal = shop.do(StaffGates(event_id=event.id, organizer_id=ORGANIZER, user_ids=()))
     outcomes = await together(*entries[:10], dismissal, *entries[10:])
     assert set(names(outcomes)) <= {"Ticket", "ForbiddenError", "Event"}

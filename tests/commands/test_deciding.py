@@ -33,6 +33,12 @@ class Wait(Command):
 PLACE = Wait()
 
 
+@pytest.fixture
+def shop_database(database: str) -> str:
+    """A ledger for each scenario: they are about its first positions."""
+    return database
+
+
 async def place(_: Command, *, ledger: Ledger) -> Order:
     order = await ledger.load(Order, numbered(1))
     order.place(PLACED)

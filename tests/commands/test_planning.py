@@ -39,7 +39,7 @@ from domain.event import (
 from domain.kernel import InvalidError, NotFoundError
 from tests.commands.shop import Shop, first_tier, in_a_shop, names, seated, standing, together
 from tests.domain.event_facts import details, seat
-from tests.domain.happening import DOORS, ENDS, FRIEND, NOW, ORGANIZER, STARTS, STRANGER, numbered
+from tests.domain.happening import DOORS, ENDS, NOW, ORGANIZER, STARTS, STRANGER, numbered
 
 WEEK = timedelta(weeks=1)
 
@@ -167,9 +167,8 @@ async def test_a_release_may_wait_for_its_time(shop: Shop) -> None:
 @in_a_shop
 async def test_the_gate_is_staffed_with_people_who_have_the_role(shop: Shop) -> None:
     event = await shop.event_on_sale()
-    for person in (FRIEND, STRANGER):
-        await shop.register(person, Role.GATE)
-    assert (await shop.do(staff(event, FRIEND, STRANGER))).gate_staff == {FRIEND, STRANGER}
+    one, other = [await shop.somebody(Role.GATE) for _ in range(2)]
+    assert (await shop.do(staff(event, one, other))).gate_staff == {one, other}
     assert (await shop.do(staff(event))).gate_staff == frozenset()
 
 
@@ -243,11 +242,11 @@ async def test_what_was_called_off_is_over(shop: Shop) -> None:
 @in_a_shop
 async def test_the_gate_is_not_staffed_with_people_who_are_unknown_or_lack_the_role(shop: Shop) -> None:
     event = await shop.event_on_sale()
-    await shop.register(FRIEND, Role.GATE)
-    await shop.register(STRANGER, Role.ATTENDEE, Role.ORGANIZER)
-    for somebody in (STRANGER, numbered(404)):
+    steward = await shop.somebody(Role.GATE)
+    organizer = await shop.somebody(Role.ATTENDEE, Role.ORGANIZER)
+    for unfit in (organizer, numbered(404)):
         with pytest.raises(InvalidError) as refused:
-            await shop.do(staff(event, FRIEND, somebody))
+            await shop.do(staff(event, steward, unfit))
         assert refused.value.pointer == "/user_ids/1"
 
 
@@ -257,8 +256,8 @@ async def test_the_gate_is_not_staffed_with_people_who_are_unknown_or_lack_the_r
 @in_a_shop
 async def test_repeating_a_change_adds_nothing(shop: Shop) -> None:
     event = await shop.event_on_sale()
-    await shop.register(FRIEND, Role.GATE)
-    commands = (change(event, title="Quintets"), staff(event, FRIEND), KeepTime(event_id=event.id))
+    steward = await shop.somebody(Role.GATE)
+    commands = (change(event, title="Quintets"), staff(event, steward), KeepTime(event_id=event.id))
     for command in commands:
         await shop.do(command)
     before = shop.facts()
@@ -326,9 +325,9 @@ async def test_many_timekeepers_end_an_event_once(shop: Shop) -> None:
 @in_a_shop
 async def test_nobody_is_staffed_who_lost_the_role_meanwhile(shop: Shop) -> None:
     event = await shop.event_on_sale()
-    await shop.register(FRIEND, Role.GATE)
-    demotion = SetRoles(user_id=FRIEND, roles=frozenset({Role.ATTENDEE}), by=None)
-    outcomes = await together(shop.do(staff(event, FRIEND)), shop.do(demotion))
+    steward = await shop.somebody(Role.GATE)
+    demotion = SetRoles(user_id=steward, roles=frozenset({Role.ATTENDEE}), by=None)
+    outcomes = await together(shop.do(staff(event, steward)), shop.do(demotion))
     topics = [fact.topic for fact in shop.facts()]
     if "event.gate_staffed" in topics:
         assert topics.index("event.gate_staffed") < topics.index("account.roles_set")

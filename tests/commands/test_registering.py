@@ -17,9 +17,15 @@ from commands.kernel import decide
 from domain.account import Account, EmailTakenError, LastAdminError, Role
 from domain.kernel import NotFoundError
 from tests.commands.shop import Shop, in_a_shop, names, together
-from tests.domain.happening import STRANGER, numbered
+from tests.domain.happening import numbered
 
 ADA = Register(email=" Ada@Example.com ", password="analytical engine", name="Ada")
+
+
+@pytest.fixture
+def shop_database(database: str) -> str:
+    """A ledger for each scenario: an address is registered once in it."""
+    return database
 
 
 class Reception:
@@ -121,8 +127,8 @@ async def test_nobody_is_found_under_an_unknown_address(shop: Shop) -> None:
 
 @in_a_shop
 async def test_roles_are_set_once_and_repeating_adds_nothing(shop: Shop) -> None:
-    await shop.register(STRANGER, Role.ATTENDEE)
-    command = SetRoles(user_id=STRANGER, roles=frozenset({Role.ATTENDEE, Role.ORGANIZER}), by=numbered(17))
+    somebody = await shop.somebody(Role.ATTENDEE)
+    command = SetRoles(user_id=somebody, roles=frozenset({Role.ATTENDEE, Role.ORGANIZER}), by=numbered(17))
     for _ in range(2):
         assert (await shop.do(command)).roles == command.roles
     assert [fact.topic for fact in shop.facts()] == ["account.registered", "account.roles_set"]
@@ -136,8 +142,8 @@ async def test_nobody_unknown_has_roles(shop: Shop) -> None:
 
 @in_a_shop
 async def test_an_admin_keeps_the_role_against_themselves_only(shop: Shop) -> None:
-    await shop.register(STRANGER, Role.ATTENDEE, Role.ADMIN)
-    command = SetRoles(user_id=STRANGER, roles=frozenset({Role.ATTENDEE}), by=STRANGER)
+    somebody = await shop.somebody(Role.ATTENDEE, Role.ADMIN)
+    command = SetRoles(user_id=somebody, roles=frozenset({Role.ATTENDEE}), by=somebody)
     with pytest.raises(LastAdminError):
         await shop.do(command)
     assert (await shop.do(command.model_copy(update={"by": None}))).roles == {Role.ATTENDEE}
@@ -145,9 +151,9 @@ async def test_an_admin_keeps_the_role_against_themselves_only(shop: Shop) -> No
 
 @in_a_shop
 async def test_roles_set_at_once_are_set_one_after_the_other(shop: Shop) -> None:
-    await shop.register(STRANGER, Role.ATTENDEE)
+    somebody = await shop.somebody(Role.ATTENDEE)
     wanted = [frozenset({role}) for role in Role if role is not Role.ATTENDEE]
-    outcomes = await together(*(shop.do(SetRoles(user_id=STRANGER, roles=roles, by=None)) for roles in wanted))
+    outcomes = await together(*(shop.do(SetRoles(user_id=somebody, roles=roles, by=None)) for roles in wanted))
     assert names(outcomes) == ["Account"] * len(wanted)
-    (last,) = await shop.store.load(Account, [STRANGER])
+    (last,) = await shop.store.load(Account, [somebody])
     assert last.version == 1 + len(wanted)
