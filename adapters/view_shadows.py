@@ -21,6 +21,8 @@ from adapters.view_updater import DATA_ERRORS, ViewUpdater, apply
 from projections.kernel import Projection, Table
 
 PAGE_FACTS = 2_000
+STRETCH_FACTS = 20_000
+"""Between two looks at whether to stop."""
 FINISHERS = 2
 """Connections that build indexes at the same time."""
 SORT_MEMORY = b"set maintenance_work_mem = '256MB'"
@@ -53,17 +55,17 @@ class Shadows:
             bulk = BulkLoad(reading, self._connection, self.updaters, stop, on_progress)
             try:
                 bulk.run(goal)
+                self._finish()
+                self.position = bulk.position
             except DATA_ERRORS as error:
                 log.warning(
                     "bulk_load_failed", error=str(error).strip(), then="row by row is slower and finds the fact"
                 )
                 self._begin(view_schema.create)
-            else:
-                self.position = bulk.position
-                self._finish()
         while self.position < (until := goal()):
             bulk.check()
-            self.catch_up(until)
+            self.catch_up(min(self.position + STRETCH_FACTS, until))
+            on_progress(self.position, until)
 
     def catch_up(self, goal: int) -> None:
         while self.position < goal:

@@ -68,7 +68,9 @@ def responses(
     return described
 
 
-def extra(method: str, policy: Policy) -> dict[str, Any]:
+def operation(method: str, policy: Policy) -> dict[str, Any]:
     """What FastAPI does not know of an operation."""
-    security = {} if policy.anyone else {"security": [{"bearer": []}]}
-    return {"x-policy": policy.name, "parameters": [KEY if method in MUTATING else AT_LEAST]} | security
+    described: dict[str, Any] = {"x-policy": policy.name, "parameters": [KEY if method in MUTATING else AT_LEAST]}
+    if not policy.anyone:
+        described["security"] = [{"bearer": []}]
+    return described

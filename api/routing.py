@@ -97,7 +97,7 @@ class ContractRouter(APIRouter):
                 response_class=Response if media else JSONResponse,
                 responses=openapi.responses(statuses, method=method, status=status, media=media),
                 operation_id=handler.__name__,
-                openapi_extra=openapi.extra(method, policy),
+                openapi_extra=openapi.operation(method, policy),
             )
             route = self.routes[-1]
             assert isinstance(route, ContractRoute)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands.account import PASSWORD_LENGTH_MIN
+
 SECRET_LENGTH_MIN = 32
+PORT = re.compile("[0-9]{1,5}")
 
 
 class SettingsError(ValueError):
@@ -36,36 +40,63 @@ class Settings:
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
         """Raises SettingsError."""
         database_url = env.get("COUNTERFOIL_DATABASE_URL") or None
-        secret = env.get("COUNTERFOIL_SECRET") or None
-        if database_url is not None and secret is None:
-            raise SettingsError("COUNTERFOIL_SECRET is required when COUNTERFOIL_DATABASE_URL is set")
-        if secret is not None and len(secret) < SECRET_LENGTH_MIN:
-            raise SettingsError(f"COUNTERFOIL_SECRET needs at least {SECRET_LENGTH_MIN} characters")
-        rate_limits = env.get("COUNTERFOIL_RATE_LIMITS", "on")
-        if rate_limits not in ("on", "off"):
-            raise SettingsError("COUNTERFOIL_RATE_LIMITS is either on or off")
-        log_format = env.get("COUNTERFOIL_LOG_FORMAT", "console")
-        if log_format not in ("console", "json"):
-            raise SettingsError("COUNTERFOIL_LOG_FORMAT is either console or json")
-        email, password = env.get("COUNTERFOIL_ADMIN_EMAIL"), env.get("COUNTERFOIL_ADMIN_PASSWORD")
-        if bool(email) != bool(password):
-            raise SettingsError("COUNTERFOIL_ADMIN_EMAIL and COUNTERFOIL_ADMIN_PASSWORD go together")
+        secret = _secret(env.get("COUNTERFOIL_SECRET"), required=database_url is not None)
+        email, password = _admin(env.get("COUNTERFOIL_ADMIN_EMAIL"), env.get("COUNTERFOIL_ADMIN_PASSWORD"))
         return cls(
             database_url=database_url,
             data_dir=Path(env.get("COUNTERFOIL_DATA_DIR") or ".counterfoil"),
             host=env.get("COUNTERFOIL_HOST") or "127.0.0.1",
             port=_port(env.get("COUNTERFOIL_PORT") or "8000"),
-            secret=secret.encode() if secret else None,
-            admin_email=email or None,
-            admin_password=password or None,
-            rate_limits=rate_limits == "on",
-            cors_origins=tuple(o.strip() for o in env.get("COUNTERFOIL_CORS_ORIGINS", "").split(",") if o.strip()),
+            secret=secret,
+            admin_email=email,
+            admin_password=password,
+            rate_limits=_one_of(env, "COUNTERFOIL_RATE_LIMITS", "on", "off") == "on",
+            cors_origins=_origins(env.get("COUNTERFOIL_CORS_ORIGINS") or ""),
             sentry_dsn=env.get("COUNTERFOIL_SENTRY_DSN") or None,
-            log_format=log_format,
+            log_format=_one_of(env, "COUNTERFOIL_LOG_FORMAT", "console", "json"),
         )
 
 
+def _secret(text: str | None, *, required: bool) -> bytes | None:
+    if not text:
+        if required:
+            raise SettingsError("COUNTERFOIL_SECRET is required when COUNTERFOIL_DATABASE_URL is set")
+        return None
+    if len(text) < SECRET_LENGTH_MIN:
+        raise SettingsError(f"COUNTERFOIL_SECRET needs at least {SECRET_LENGTH_MIN} characters")
+    return text.encode()
+
+
+def _admin(email: str | None, password: str | None) -> tuple[str | None, str | None]:
+    if bool(email) != bool(password):
+        raise SettingsError("COUNTERFOIL_ADMIN_EMAIL and COUNTERFOIL_ADMIN_PASSWORD go together")
+    if not email or not password:
+        return None, None
+    if "@" not in email:
+        raise SettingsError(f"COUNTERFOIL_ADMIN_EMAIL is not an e-mail address: {email!r}")
+    if len(password) < PASSWORD_LENGTH_MIN:
+        raise SettingsError(f"COUNTERFOIL_ADMIN_PASSWORD needs at least {PASSWORD_LENGTH_MIN} characters")
+    return email, password
+
+
+def _one_of(env: Mapping[str, str], name: str, default: str, other: str) -> str:
+    value = env.get(name) or default
+    if value not in (default, other):
+        raise SettingsError(f"{name} is either {default} or {other}, not {value!r}")
+    return value
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and not origin.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"COUNTERFOIL_CORS_ORIGINS has {origin!r}, which is not an origin such as https://shop.example"
+            )
+    return origins
+
+
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if PORT.fullmatch(text) is None or not 0 < int(text) < 65536:
         raise SettingsError(f"COUNTERFOIL_PORT is not a port: {text!r}")
     return int(text)

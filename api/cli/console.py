@@ -9,6 +9,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from api import observability
 from api.bootstrap import DatabaseUnfitError
 from api.settings import Settings, SettingsError
 from domain.kernel import Refusal
@@ -27,7 +28,7 @@ def clear_errors() -> Iterator[None]:
     except Refusal as refusal:
         fail(refusal.detail)
     except psycopg.OperationalError as error:
-        fail(f"the database does not answer: {str(error).strip()}")
+        fail(f"the database does not answer: {str(error).strip().splitlines()[0]}")
 
 
 def fail(text: str) -> None:
@@ -35,5 +36,8 @@ def fail(text: str) -> None:
     raise typer.Exit(1)
 
 
-def settings() -> Settings:
-    return Settings.from_environment()
+def settings(service: str = "counterfoil") -> Settings:
+    """The settings; from here on logs go where they say, and never among the results."""
+    config = Settings.from_environment()
+    observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service=service)
+    return config

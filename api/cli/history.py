@@ -65,9 +65,11 @@ def rebuild(
         url, _, server = prepare(config)
         try:
             with _progress() as progress:
-                bar = progress.add_task("facts", total=None)
+                bar = progress.add_task("facts", visible=False)  # nothing to see when a name is wrong
                 reports = rebuild_views(
-                    url, views or [], lambda done, total: progress.update(bar, completed=done, total=total)
+                    url,
+                    views or [],
+                    lambda done, total: progress.update(bar, completed=done, total=total, visible=True),
                 )
         except LookupError as error:
             fail(str(error.args[0]))

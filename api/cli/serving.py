@@ -15,7 +15,6 @@ import typer
 import uvicorn
 import uvloop
 
-from api import observability
 from api.app import create_app
 from api.bootstrap import Application, prepare
 from api.children import STOP_SECONDS_MAX, Children, die_with_parent
@@ -40,8 +39,7 @@ def serve(
 ) -> None:
     """Serve the API. Without COUNTERFOIL_DATABASE_URL, on a PostgreSQL of its own under the data directory."""
     with clear_errors():
-        config = settings()
-        observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service="counterfoil-api")
+        config = settings("counterfoil-api")
         listener = _listen(config)
         err.print("Starting the database …" if config.embedded else "Migrating the database …", highlight=False)
         url, secret, server = prepare(config)
@@ -64,8 +62,7 @@ def serve(
 def worker() -> None:
     """Run the projectors and the timekeeper. Several may run; one leads, the others stand by."""
     with clear_errors():
-        config = settings()
-        observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service="counterfoil-worker")
+        config = settings("counterfoil-worker")
         stop = threading.Event()
         if os.environ.get(CHILD):
             die_with_parent()
@@ -75,8 +72,7 @@ def worker() -> None:
 
 def child_api() -> None:
     """One more API process of `serve --processes`, on the socket it inherited."""
-    config = settings()
-    observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service="counterfoil-api")
+    config = settings("counterfoil-api")
     die_with_parent()
     listener = socket.socket(fileno=int(os.environ[LISTENER]))
     url, secret, _ = prepare(config)

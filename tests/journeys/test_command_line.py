@@ -15,7 +15,7 @@ import pytest
 
 from api.client import Client
 from projections.registry import ALL
-from tests.journeys.people import PASSWORD, Person, floor, put_on_sale, sign_in, sign_up, stalls
+from tests.journeys.people import PASSWORD, Person, floor, in_time, put_on_sale, sign_in, sign_up, stalls
 from tests.server import ADMIN_EMAIL, Server, verdicts
 
 Json = dict[str, Any]
@@ -39,7 +39,8 @@ def past(server: Server) -> Past:
 async def _happen(server: Server) -> Past:
     async with Client(server.url) as client:
         people = await sign_up(client, buyers=1)
-        event = await put_on_sale(people, floor(3), stalls(2))
+        later = {"starts_at": in_time(hours=5), "ends_at": in_time(hours=6)}  # or the opening of the doors is recorded
+        event = await put_on_sale(people, floor(3), stalls(2), **later)
         [buyer] = people.buyers
         order = await buyer.order(event, {"tier_id": event["tiers"][0]["tier_id"], "quantity": 2})
         placed_at = buyer.position

@@ -27,6 +27,10 @@ NUL_NAME = "a\0b"
 """JSON can carry it and PostgreSQL cannot, so it is the database that refuses the row."""
 
 
+LONG_NAME = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(4_000))
+"""Nothing is wrong with the row, but it is more than an index entry can hold."""
+
+
 def registered(name: str) -> Account.Registered:
     return Account.Registered(email=f"{name}@example.com", name=name, roles=(Role.ATTENDEE,), at=NOW)
 
@@ -149,6 +153,7 @@ def fill(book: Book, stream: UUID) -> None:
     [
         pytest.param(lambda book, bad: book.append((bad, roles_set(Role.GATE))), id="projection fails"),
         pytest.param(lambda book, bad: book.append((uuid4(), registered(NUL_NAME))), id="database refuses"),
+        pytest.param(lambda book, bad: book.append((uuid4(), registered(LONG_NAME))), id="index refuses"),
         pytest.param(lambda book, bad: book.append_stored((bad, "account.roles_set", b"{")), id="not a fact"),
     ],
 )
