@@ -56,6 +56,7 @@ class Follower:
         self.head = 0
         self.own_batches_in_flight: Callable[[], bool] = lambda: False
         self.on_view_position: Callable[[int], object] = abs  # until somebody waits
+        self.on_view_reset: Callable[[int], object] = abs
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -121,7 +122,7 @@ class Follower:
         self._hear(LEDGER_CHANNEL, int(row[0]) if row else 0)
         row = await (await conn.execute("select min(position) from projections.cursors")).fetchone()
         if row and row[0] is not None:
-            self._hear(VIEWS_CHANNEL, int(row[0]))
+            self.on_view_reset(int(row[0]))
 
     def _hear(self, channel: str, position: int) -> None:
         if channel == VIEWS_CHANNEL:

@@ -14,7 +14,6 @@ from adapters.follower import Followed, Follower
 from adapters.pools import Pool, SeatPool, SerialPool
 from commands.order import Pick
 from domain.event import Event, Tier
-from domain.order import SoldOutError
 from domain.ticket import Ticket
 
 POOLS_MAX = 5_000
@@ -70,10 +69,11 @@ class PooledInventory:
                 picks.remove(pick)
                 if pool.found(pick, ticket):
                     picks.append(pick._replace(version=ticket.version))
-            if len(picks) < quantity:
+            if len(picks) < quantity and adjacent:  # those that are left may have no free neighbours: begin anew
+                pool.put_back(picks)
+                picks[:] = pool.take(quantity, adjacent=True)
+            elif len(picks) < quantity:
                 picks.extend(pool.take(quantity - len(picks), adjacent=False))
-        if adjacent and not pool.are_adjacent(picks):
-            raise SoldOutError("there are not enough adjacent seats left")
         return picks
 
     def put_back(self, event_id: UUID, tier_id: UUID, picks: Sequence[Pick]) -> None:  # noqa: ARG002 - the port's shape

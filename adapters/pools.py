@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Protocol
 from uuid import UUID
 
@@ -36,8 +35,6 @@ class Pool(Protocol):
 
     def found(self, pick: Pick, ticket: Ticket) -> bool:
         """The outcome of a look-up; False when the place is taken after all."""
-
-    def are_adjacent(self, picks: Sequence[Pick]) -> bool: ...
 
 
 class SparseShuffle:
@@ -144,9 +141,6 @@ class SerialPool:
             self._held[pick.ticket_id] = pick.place
         return False
 
-    def are_adjacent(self, picks: Sequence[Pick]) -> bool:  # noqa: ARG002
-        return True
-
 
 class SeatPool:
     """Numbered seats in the order in which they were released: the organiser's order of quality."""
@@ -218,10 +212,6 @@ class SeatPool:
                 self._held[ticket.id] = pick.place.key
                 return False
         return True
-
-    def are_adjacent(self, picks: Sequence[Pick]) -> bool:
-        places = sorted(self._place[pick.place.key] for pick in picks if isinstance(pick.place, Seat))
-        return all(a[0] == b[0] and a[1] + 1 == b[1] for a, b in pairwise(places))
 
     def _run_of(self, quantity: int) -> list[Seat]:
         """The first run of free neighbours in one row, in the order of release."""

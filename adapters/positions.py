@@ -27,6 +27,11 @@ class ViewPositions:
             if not future.done():
                 future.set_result(None)
 
+    def reset(self, position: int) -> None:
+        """What the database says after a connection was lost: it may have lost view commits, which are not flushed."""
+        self.position = position
+        self.announce(position)
+
     async def wait_for(self, position: int) -> None:
         """Return once the views reflect the position. Raises OverloadedError when they do not in time."""
         if position <= self.position:

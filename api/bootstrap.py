@@ -63,6 +63,7 @@ class Application:
         self.store = PostgresLedger(database_url, self.sealer)
         self.view_positions = ViewPositions()
         self.store.follower.on_view_position = self.view_positions.announce
+        self.store.follower.on_view_reset = self.view_positions.reset
         self._pool = AsyncConnectionPool(
             conninfo(database_url, "counterfoil_app"),
             min_size=1,

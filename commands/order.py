@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from commands.kernel import RETRIES_MAX, Clock, Command, ConflictError, Ledger, OverloadedError
 from domain.allowance import Allowance, LimitExceededError, allowance_id
-from domain.event import Event, Tier
+from domain.event import Event, EventOverError, Tier
 from domain.kernel import InvalidError, NotFoundError, new_id
 from domain.money import Money
 from domain.order import (
@@ -239,13 +239,14 @@ async def pay_order(command: PayOrder, *, ledger: Ledger, providers: dict[str, P
     its own payment instead of taking the money twice.
 
     Raises HoldExpiredError (also when the hold ran out while the provider worked: the money is sent back),
-    OrderNotPendingError, PaymentDeclinedError, InvalidError for an unknown provider or token.
+    OrderNotPendingError, EventOverError, PaymentDeclinedError, InvalidError for an unknown provider or token.
     """
     order = await own_order(command.order_id, command.buyer_id, ledger=ledger)
     provider = providers.get(command.provider)
     if provider is None:
         raise InvalidError(f"the providers here are {', '.join(providers)}", pointer="/provider")
     order.refuse_unless_payable(at=clock())
+    _refuse_when_cancelled(await ledger.peek(Event, order.known_event_id))
     payment_id = uuid5(order.id, f"{provider.name}/{command.token}")
     capture = await provider.capture(payment_id, order.known_total, command.token)
     if not capture.captured:
@@ -262,9 +263,11 @@ async def pay_order(command: PayOrder, *, ledger: Ledger, providers: dict[str, P
 
 async def _settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, ledger: Ledger, clock: Clock) -> Order:
     now = clock()
+    event = await ledger.peek(Event, order.known_event_id)
     try:
+        _refuse_when_cancelled(event)
         order.pay(payment_id=payment_id, provider=provider.name, at=now)
-    except (HoldExpiredError, OrderNotPendingError):
+    except (HoldExpiredError, OrderNotPendingError, EventOverError):
         if payment_id != order.payment_id and payment_id not in order.late_payments:
             order.refund_late_payment(payment_id=payment_id, provider=provider.name, at=now)
             await ledger.refusing().append(order)  # recorded first: of several who see it late, one sends it back
@@ -275,7 +278,12 @@ async def _settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, 
         raise ConflictError([order.id])  # the hold has ended, or another payment came first, since the order was read
     for ticket in tickets:
         ticket.pay(at=now)
-    return await ledger.append(order, *tickets)
+    return await ledger.append(order, *tickets, rests_on=(event,))
+
+
+def _refuse_when_cancelled(event: Event) -> None:
+    if event.cancel_reason is not None:
+        raise EventOverError("the event was cancelled")
 
 
 async def cancel_order(command: CancelOrder, *, ledger: Ledger, clock: Clock) -> Order:
@@ -332,8 +340,8 @@ async def refund_order(
         if ticket.status in (TicketStatus.PAID, TicketStatus.CLAIMED):
             ticket.cancel(reason=command.reason, at=now)
     settled = await ledger.append(order, *tickets)
-    provider = next(iter(providers.values()))
-    await provider.refund(order.payment_id or refund_id, amount)
+    if order.payment_id is not None and order.provider is not None:
+        await providers[order.provider].refund(order.payment_id, amount)
     return settled
 
 

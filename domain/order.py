@@ -78,6 +78,7 @@ class Order(Aggregate):
     expires_at: datetime | None = None
     placed_at: datetime | None = None
     payment_id: UUID | None = None
+    provider: str | None = None
     refunded_amount: int = 0
     refunded_tickets: frozenset[UUID] = frozenset()
     late_payments: frozenset[UUID] = field(default_factory=frozenset)
@@ -101,7 +102,7 @@ class Order(Aggregate):
         amount: Money
 
         def apply(self, order: Any) -> None:
-            order.status, order.payment_id = OrderStatus.PAID, self.payment_id
+            order.status, order.payment_id, order.provider = OrderStatus.PAID, self.payment_id, self.provider
 
     class PaymentDeclined(Fact, topic="order.payment_declined"):
         payment_id: UUID
@@ -196,6 +197,12 @@ class Order(Aggregate):
         """The status as people see it: what was paid for is fulfilled once the event has been."""
         over = event.status in (EventStatus.ENDED, EventStatus.ARCHIVED) and event.cancel_reason is None
         return OrderStatus.FULFILLED if over and self.status is OrderStatus.PAID else self.status
+
+    @property
+    def known_event_id(self) -> UUID:
+        if self.event_id is None:
+            raise NotFoundError
+        return self.event_id
 
     @property
     def known_total(self) -> Money:

@@ -271,7 +271,7 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
 
 
 def _ps(*options: str) -> str:
-    return subprocess.run(["ps", *options], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(["ps", "-ww", *options], capture_output=True, text=True, check=False).stdout
 
 
 def guard(directory: Path) -> None:

@@ -31,7 +31,7 @@ def compose() -> dict[str, Any]:
 
 
 def understood(arguments: list[str]) -> None:
-    """A command line that ours would run: its command and its options are there. (``--help`` keeps it from running.)"""
+    """A command line that ours would run: its command and its options are there; ``--help`` keeps it from running."""
     name, *options = arguments
     command = get_command(app)
     chosen = command.get_command(None, name)  # type: ignore[attr-defined]

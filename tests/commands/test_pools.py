@@ -26,6 +26,12 @@ ROW_A = [seat(number) for number in range(1, 5)]
 ROW_B = [seat(number, row="B") for number in range(1, 5)]
 
 
+def side_by_side(picks: list[Pick]) -> bool:
+    seats = sorted((pick.place for pick in picks if isinstance(pick.place, Seat)), key=lambda place: int(place.number))
+    numbers = [int(place.number) for place in seats]
+    return len({place.row for place in seats}) == 1 and numbers == list(range(numbers[0], numbers[0] + len(picks)))
+
+
 # -- The shuffle. ------------------------------------------------------------------------------
 
 
@@ -187,15 +193,7 @@ def test_seats_side_by_side_are_given_or_none() -> None:
         pool.take(3, adjacent=True)
     picks = pool.take(2, adjacent=True)
     assert places(picks) == ROW_A[2:]
-    assert pool.are_adjacent(picks)
-
-
-def test_neighbours_sit_in_one_row_without_anyone_between() -> None:
-    pool, _ = stalls(*ROW_A, *ROW_B)
-    picks = {pick.place: pick for pick in pool.take(8, adjacent=False)}
-    assert pool.are_adjacent([picks[ROW_A[2]], picks[ROW_A[1]]])
-    assert not pool.are_adjacent([picks[ROW_A[0]], picks[ROW_A[2]]])
-    assert not pool.are_adjacent([picks[ROW_A[3]], picks[ROW_B[0]]])
+    assert side_by_side(picks)
 
 
 def test_a_returned_seat_is_offered_with_its_version() -> None:
@@ -257,4 +255,4 @@ def test_a_seat_is_offered_only_while_it_is_free(gone: set[int], quantity: int, 
         return
     assert not {every[index] for index in gone} & set(places(picks))
     assert len(set(places(picks))) == quantity
-    assert not adjacent or pool.are_adjacent(picks)
+    assert not adjacent or side_by_side(picks)
