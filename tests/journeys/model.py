@@ -126,6 +126,8 @@ class Model(State):
             return INVALID
         if order.status != "pending":
             return conflict("order-not-pending")
+        if self.status == "cancelled":
+            return conflict("event-over")
         if token == "tok_declined":
             order.facts += 1
             return DECLINED
