@@ -124,17 +124,21 @@ class Model(State):
             return NOT_FOUND
         if provider != "sandbox":
             return INVALID
+        if (refused := self._not_payable(order)) is not None:
+            return refused
+        match token:
+            case "tok_ok":
+                self._settle(order, "paid")
+                return None
+            case "tok_declined":
+                order.facts += 1
+                return DECLINED
+        return INVALID
+
+    def _not_payable(self, order: Order) -> Refused | None:
         if order.status != "pending":
             return conflict("order-not-pending")
-        if self.status == "cancelled":
-            return conflict("event-over")
-        if token == "tok_declined":
-            order.facts += 1
-            return DECLINED
-        if token != "tok_ok":
-            return INVALID
-        self._settle(order, "paid")
-        return None
+        return conflict("event-over") if self.status == "cancelled" else None
 
     def give_up(self, caller: str, order_id: str) -> Refused | None:
         order = self.orders[order_id]
