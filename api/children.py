@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -21,15 +22,20 @@ STOP_SECONDS_MAX = 15
 log = structlog.get_logger()
 
 
+class Child(NamedTuple):
+    command: str
+    pass_fds: tuple[int, ...] = ()
+    """What it shares with us; a listening socket it does not need would keep the port when we are killed."""
+
+
 class Children:
     """Each child reads a pipe that only our death closes, so that even SIGKILL leaves none behind."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], env: Mapping[str, str], pass_fds: Sequence[int]) -> None:
+    def __init__(self, children: Sequence[Child], env: Mapping[str, str]) -> None:
         self._env = dict(env)
-        self._pass_fds = tuple(pass_fds)
         self._stopping = threading.Event()
         self._restarted: list[float] = []
-        self._running = [(command, self._start(command)) for command in commands]
+        self._running = [(child, self._start(child)) for child in children]
         self._watcher = threading.Thread(target=self._watch, name="children", daemon=True)
         self._watcher.start()
 
@@ -37,37 +43,37 @@ class Children:
         """Ask them to end, wait, and insist."""
         self._stopping.set()
         self._watcher.join()
-        for _, child in self._running:
-            child.terminate()
-        for _, child in self._running:
+        for _, process in self._running:
+            process.terminate()
+        for _, process in self._running:
             try:
-                child.wait(STOP_SECONDS_MAX)
+                process.wait(STOP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+                process.kill()
+                process.wait()
 
-    def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, child: Child) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "api", *command],
+            [sys.executable, "-m", "api", child.command],
             env=self._env,
             stdin=subprocess.PIPE,
-            pass_fds=self._pass_fds,
+            pass_fds=child.pass_fds,
             start_new_session=True,
         )
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
-            for index, (command, child) in enumerate(self._running):
-                if child.poll() is None:
+            for index, (child, process) in enumerate(self._running):
+                if process.poll() is None:
                     continue
                 now = time.monotonic()
                 self._restarted = [at for at in self._restarted if now - at < RESTARTS_SECONDS] + [now]
                 if len(self._restarted) > RESTARTS_MAX:
-                    log.error("child_keeps_dying", child=command[0], code=child.returncode)
+                    log.error("child_keeps_dying", child=child.command, code=process.returncode)
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
-                log.warning("child_restarted", child=command[0], code=child.returncode)
-                self._running[index] = (command, self._start(command))
+                log.warning("child_restarted", child=child.command, code=process.returncode)
+                self._running[index] = (child, self._start(child))
 
 
 def die_with_parent() -> None:

@@ -17,7 +17,7 @@ import uvloop
 
 from api.app import create_app
 from api.bootstrap import Application, prepare
-from api.children import STOP_SECONDS_MAX, Children, die_with_parent
+from api.children import STOP_SECONDS_MAX, Child, Children, die_with_parent
 from api.cli.console import clear_errors, err, out, settings
 from api.settings import Settings
 from api.worker import run_worker
@@ -147,5 +147,5 @@ def _children(url: str, secret: bytes, listener: socket.socket, *, with_worker: 
         CHILD: "1",
         LISTENER: str(listener.fileno()),
     }
-    commands = [["worker"]] * with_worker + [["child-api"]] * more
-    return Children(commands, env, [listener.fileno()])
+    serving = [Child("child-api", (listener.fileno(),))] * more
+    return Children([Child("worker")] * with_worker + serving, env)

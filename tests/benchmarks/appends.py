@@ -14,7 +14,7 @@ from commands.kernel import NewFact, Request, new_metadata
 from domain.kernel import utc_now
 from domain.ticket import Ticket
 from tests.benchmarks import peers
-from tests.benchmarks.harness import Bench, Step, Window
+from tests.benchmarks.harness import Bench, Window
 from tests.benchmarks.report import Measurement
 
 SECONDS = 2.5
@@ -32,31 +32,18 @@ Contestant = Callable[[], peers.Rate]
 def measure(bench: Bench, wanted: Collection[str]) -> Iterator[Measurement]:
     """All contestants take turns in every round, so that each ratio is one of neighbours."""
     pairs = {name: pair for name, pair in PAIRS.items() if name in wanted}
-    known = _contestants(bench.database(), bench.secret)
-    turns = [name for name in known if any(name in pair for pair in pairs.values())]
-    rates: dict[str, list[float]] = {name: [] for name in turns}
-    clients: dict[str, set[str]] = {name: set() for name in turns}
+    contestants = _contestants(bench.database(), bench.secret)
+    turns = [name for name in contestants if any(name in pair for pair in pairs.values())]
+    rates: dict[str, list[peers.Rate]] = {name: [] for name in turns}
     with bench.steps("Appends", len(turns) * bench.repetitions) as step:
         for repetition in range(1, bench.repetitions + 1):
             for name in turns:
-                _take_turn(name, known[name], repetition, step, rates, clients)
-    for name, (ours, peer) in pairs.items():
-        notes = {"fact_bytes": len(_fact().encode()), "peer_clients": sorted(clients[peer])}
-        yield Measurement(name, rates[ours], rates[peer], "facts/s", notes)
-
-
-def _take_turn(
-    name: str,
-    contestant: Contestant,
-    repetition: int,
-    step: Step,
-    rates: dict[str, list[float]],
-    clients: dict[str, set[str]],
-) -> None:
-    step(f"{name}, round {repetition}")
-    rate = contestant()
-    rates[name].append(rate.per_second)
-    clients[name].add(rate.client)
+                step(f"{name}, round {repetition}")
+                rates[name].append(contestants[name]())
+    for name, sides in pairs.items():
+        ours, peer = ([rate.per_second for rate in rates[side]] for side in sides)
+        notes = {"fact_bytes": len(_fact().encode()), "peer_client": [rate.client for rate in rates[sides[1]]]}
+        yield Measurement(name, ours, peer, "facts/s", notes)
 
 
 def _contestants(url: str, secret: bytes) -> dict[str, Contestant]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import cycle, islice
 from statistics import median
@@ -28,7 +28,9 @@ FACTS_LARGE = 1_000_000
 SUBJECTS = 8
 """Events asked about, and a multiple of tickets: as many in both ledgers, spread over all of their positions."""
 TICKETS_PER_SUBJECT = 25
-REQUESTS = 400
+TURNS = 20
+TURN_REQUESTS = 25
+"""One ledger is asked so often, then the other: what disturbs a shared machine lasts longer than a turn."""
 WARM_UP_REQUESTS = 200
 
 
@@ -43,15 +45,12 @@ class Reader(NamedTuple):
     """One connection to a server, signed in as somebody who may read everything."""
 
     client: Client
-    token: str
-    paths: dict[str, list[str]]
+    shots: Mapping[str, Iterator[Shot]]
 
-    async def median_milliseconds(self, name: str, requests: int) -> float:
-        """Of one request at a time: how long an answer takes, not how many there can be."""
-        headers = {"authorization": f"Bearer {self.token}"}
-        shots = [Shot("GET", path, None, headers) for path in islice(cycle(self.paths[name]), requests)]
-        hits = await fire(self.client, shots, 1, wanting(200))
-        return 1e3 * median(ended - began for began, ended in hits)
+    async def ask(self, name: str, requests: int) -> list[float]:
+        """The milliseconds that each answer took, one request at a time."""
+        hits = await fire(self.client, islice(self.shots[name], requests), 1, wanting(200))
+        return [1e3 * (ended - began) for began, ended in hits]
 
 
 def measure(bench: Bench, wanted: Collection[str]) -> Iterator[Measurement]:
@@ -62,7 +61,7 @@ def measure(bench: Bench, wanted: Collection[str]) -> Iterator[Measurement]:
             step(f"a ledger of {facts:,} facts")
             ledgers.append(_ledger(bench, facts))
         times = uvloop.run(_take_times(bench, names, ledgers, step))
-    notes = {"facts": [ledger.facts for ledger in ledgers], "requests": REQUESTS}
+    notes = {"facts": [ledger.facts for ledger in ledgers], "requests": TURNS * TURN_REQUESTS}
     for name in names:
         large, small = ([pair[side] for pair in times[name]] for side in (0, 1))
         yield Measurement(name, large, small, "ms", notes)
@@ -76,7 +75,7 @@ def _ledger(bench: Bench, facts: int) -> Ledger:
     events = _spread(world.events, SUBJECTS)
     tickets = _spread(world.tickets, SUBJECTS * TICKETS_PER_SUBJECT)
     with psycopg.connect(url) as connection:
-        connection.execute("analyze ledger.events")
+        connection.execute("analyze ledger.events")  # as autovacuum would before long, but not in the middle of a round
         positions = connection.execute(
             "select stream_id, position from ledger.events where stream_id = any(%s) and version = 2", (tickets,)
         ).fetchall()
@@ -94,23 +93,32 @@ def _spread(ids: Sequence[UUID], count: int) -> list[UUID]:
 async def _take_times(
     bench: Bench, names: Sequence[str], ledgers: Sequence[Ledger], step: Step
 ) -> dict[str, list[list[float]]]:
-    """For each name and round: milliseconds for the large ledger and the small one, asked in turn."""
+    """For each name and round: the median milliseconds with the large ledger and with the small one."""
     async with AsyncExitStack() as stack:
         readers = [await _reader(stack, bench, ledger) for ledger in ledgers]
         for reader in readers:
             for name in names:
-                await reader.median_milliseconds(name, WARM_UP_REQUESTS)
+                await reader.ask(name, WARM_UP_REQUESTS)
         times: dict[str, list[list[float]]] = {name: [] for name in names}
         for repetition in range(1, bench.repetitions + 1):
             step(f"the same questions to both, round {repetition}")
             for name in names:
-                times[name].append([await reader.median_milliseconds(name, REQUESTS) for reader in readers])
+                times[name].append(await _medians(name, readers))
         return times
+
+
+async def _medians(name: str, readers: Sequence[Reader]) -> list[float]:
+    taken: list[list[float]] = [[] for _ in readers]
+    for _ in range(TURNS):
+        for reader, milliseconds in zip(readers, taken, strict=True):
+            milliseconds.extend(await reader.ask(name, TURN_REQUESTS))
+    return [median(milliseconds) for milliseconds in taken]
 
 
 async def _reader(stack: AsyncExitStack, bench: Bench, ledger: Ledger) -> Reader:
     base_url = await stack.enter_async_context(served(bench, ledger.url))
     client = await stack.enter_async_context(Client(base_url))
     admin = await signed_in(client, *ADMIN)
-    assert admin.token is not None
-    return Reader(client, admin.token, ledger.paths)
+    headers = {"authorization": f"Bearer {admin.token}"}
+    shots = {name: cycle([Shot("GET", path, None, headers) for path in paths]) for name, paths in ledger.paths.items()}
+    return Reader(client, shots)

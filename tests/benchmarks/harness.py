@@ -80,7 +80,7 @@ class Bench:
         )
         shown = self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=not shown) as progress:
-            bar = progress.add_task(title, total=total, now="", completed=-1)
+            bar = progress.add_task(title, total=total, now="", completed=-1)  # a step is done when the next begins
 
             def step(now: str) -> None:
                 progress.update(bar, advance=1, now=now)

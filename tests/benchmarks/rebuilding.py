@@ -21,8 +21,8 @@ from tests.benchmarks.world import fill
 
 NAMES = ("rebuild",)
 FACTS = 300_000
-PAGE_FACTS = 5_000
-"""Larger pages are no faster."""
+PAGE_FACTS = 1_000
+"""Small pages that are dropped at once make the fastest reader, and so the fairest peer."""
 PAGE = b"""
     select position, stream_id, version, topic, payload, recorded_at from ledger.events
      where position > %b::bigint and position <= %b::bigint order by position"""
@@ -53,11 +53,8 @@ def _read(url: str, facts: int) -> float:
         cursor = connection.cursor(binary=True)
         while position < facts:
             cursor.execute(PAGE, (position, position + PAGE_FACTS))
-            decoded = [
-                Recorded(at, stream_id, version, decode(topic, payload), recorded_at)
-                for at, stream_id, version, topic, payload, recorded_at in cursor.fetchall()
-            ]
-            position = decoded[-1].position
+            for at, stream_id, version, topic, payload, recorded_at in cursor.fetchall():
+                position = Recorded(at, stream_id, version, decode(topic, payload), recorded_at).position
     return facts / (perf_counter() - began)
 
 
