@@ -303,6 +303,15 @@ def test_who_asks_too_often_is_told_when_to_come_again(limited: House) -> None:
     limited.anyone.post("/v1/auth/refresh", {"refresh_token": "x"}).refused(401, "bad-token")
 
 
+def test_being_told_to_come_again_is_not_remembered(limited: House) -> None:
+    key = uuid4().hex
+    answer = burst(lambda: limited.anyone.post("/v1/auth/refresh", {"refresh_token": "x"}, key=key))
+    time.sleep(int(answer.headers["retry-after"]))
+    again = limited.anyone.post("/v1/auth/refresh", {"refresh_token": "x"}, key=key)
+    again.refused(401, "bad-token")
+    assert not again.replayed
+
+
 def test_trying_out_tokens_counts_as_asking(limited: House) -> None:
     answer = burst(lambda: Caller(limited, "forged").post("/v1/auth/logout", {"refresh_token": "x"}))
     answer.refused(429, "too-many-requests")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import schemathesis
@@ -32,6 +34,7 @@ PARTLY: dict[str, list[Role]] = {
 }
 
 WELL_FORMED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+A_KEY = re.compile(r"[!-~]{1,255}")
 DOCUMENT = unserved_app().openapi()
 
 
@@ -70,18 +73,31 @@ def owner(house: House) -> Caller:
     return house.person("olga", *Role)
 
 
+class Things:
+    """Things that are there, so that well-formed requests get somewhere; others for each operation."""
+
+    def __init__(self, owner: Caller, somebody: Caller) -> None:
+        self._owner = owner
+        self._somebody = somebody
+
+    @cache  # noqa: B019 - it lives as long as the tests
+    def known_to(self, operation: str) -> Json:
+        """Ids by the names that they go by."""
+        tier = {"name": f"For {operation}", "price": 1, "quantity": 10_000}
+        event = on_sale(self._owner, tonight(tiers=[tier]))
+        order = bought(self._owner, event)
+        return {
+            "event_id": event["event_id"],
+            "tier_id": event["tiers"][0]["tier_id"],
+            "order_id": order["order_id"],
+            "ticket_id": order["tickets"][0]["ticket_id"],
+            "user_id": self._somebody.user_id,
+        }
+
+
 @pytest.fixture(scope="module")
-def known(house: House, owner: Caller) -> Json:
-    """Ids of things that are there, so that well-formed requests get somewhere."""
-    event = on_sale(owner, tonight(tiers=[{"name": "Standing", "price": 1, "quantity": 100_000}]))
-    order = bought(owner, event)
-    return {
-        "event_id": event["event_id"],
-        "tier_id": event["tiers"][0]["tier_id"],
-        "order_id": order["order_id"],
-        "ticket_id": order["tickets"][0]["ticket_id"],
-        "user_id": house.person("somebody").user_id,
-    }
+def things(house: House, owner: Caller) -> Things:
+    return Things(owner, house.person("somebody"))
 
 
 def placed(value: Any, known: Json, name: str = "") -> Any:
@@ -96,22 +112,25 @@ def placed(value: Any, known: Json, name: str = "") -> Any:
     return value
 
 
-def ask(case: schemathesis.Case[Any], caller: Caller, known: Json) -> None:
+def ask(case: schemathesis.Case[Any], caller: Caller, things: Things) -> None:
+    known = things.known_to(case.operation.label)
     case.path_parameters = placed(case.path_parameters, known)
     case.body = placed(case.body, known)
+    if A_KEY.fullmatch(str(dict(case.headers).get("Idempotency-Key", ""))):
+        case.headers["Idempotency-Key"] = uuid4().hex  # the same for all would have all but the first refused
     headers = {} if caller.token is None else {"Authorization": f"Bearer {caller.token}"}
     case.call_and_validate(base_url=f"http://127.0.0.1:{caller.house.port}", headers=headers)
 
 
 @everything.parametrize()  # type: ignore[untyped-decorator]
-def test_every_operation_keeps_to_the_document(case: schemathesis.Case[Any], owner: Caller, known: Json) -> None:
-    ask(case, owner, known)
+def test_every_operation_keeps_to_the_document(case: schemathesis.Case[Any], owner: Caller, things: Things) -> None:
+    ask(case, owner, things)
 
 
 @a_little.parametrize()  # type: ignore[untyped-decorator]
 @pytest.mark.parametrize("who", PARTLY)
-def test_whoever_asks(case: schemathesis.Case[Any], house: House, known: Json, who: str) -> None:
-    ask(case, house.person(who, *PARTLY[who]) if PARTLY[who] else house.anyone, known)
+def test_whoever_asks(case: schemathesis.Case[Any], house: House, things: Things, who: str) -> None:
+    ask(case, house.person(who, *PARTLY[who]) if PARTLY[who] else house.anyone, things)
 
 
 # -- The document --------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,6 +21,8 @@ from adapters.postgres import migrate
 
 WARM_UP_SECONDS = 0.5
 """Connections are open, statements prepared and caches filled before anything is counted."""
+
+TERMINATED = 128 + signal.SIGTERM
 
 Step = Callable[[str], None]
 
@@ -92,8 +96,10 @@ class Bench:
 
 @contextmanager
 def workbench(console: Console, repetitions: int) -> Iterator[Bench]:
-    """A PostgreSQL in a temporary directory, stopped and removed at the end."""
-    with TemporaryDirectory(prefix="counterfoil-bench-") as directory:
+    """A PostgreSQL in a temporary directory, stopped and removed at the end, also when we are told to stop."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    with ExitStack() as at_the_end, TemporaryDirectory(prefix="counterfoil-bench-") as directory:
+        at_the_end.callback(signal.signal, signal.SIGTERM, before)
         server = EmbeddedPostgres(Path(directory))
         try:
             yield Bench(console, Path(directory), server.start(), repetitions)

@@ -83,15 +83,26 @@ class Comparison(RuleBasedStateMachine):
     # -- Doing. -----------------------------------------------------------------------
 
     def command(
-        self, who: Person, method: str, path: str, body: object, expected: Refused | None, *, other: object = None
+        self,
+        who: Person,
+        method: str,
+        path: str,
+        body: object,
+        expected: Refused | None,
+        *,
+        other: object = None,
+        remember: bool = True,
     ) -> Any:
-        """Send it and compare the outcome with the model's; the answer when it was a success."""
+        """Send it and compare the outcome with the model's; the answer when it was a success.
+
+        ``remember`` what the model says now, unless there is more to come before the two sides are equal.
+        """
         key = str(uuid4())
         response = self.world.send(who, method, path, body, key=key)
         self.sent.append(Sent(who, method, path, body, key, other, response))
         self.compare(who, method, path, body, response, expected)
         self.people.organizer.position = max(self.people.organizer.position, who.position)
-        if path != "/v1/orders":
+        if remember:
             self.remember()
         return response.json() if expected is None else None
 

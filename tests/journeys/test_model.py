@@ -137,11 +137,13 @@ class Ticketing(Comparison):
         if not really:
             return
         expected = self.model.cancel()
-        self.command(self.people.organizer, "POST", f"{self.path}/cancel", {"reason": "rain"}, expected)
+        path, body = f"{self.path}/cancel", {"reason": "rain"}
+        self.command(self.people.organizer, "POST", path, body, expected, remember=False)
         for _ in range(REFUND_POLLS_MAX):  # the worker's doing
             if self.orders_now() == {order_id: self.model.order_document(order_id) for order_id in self.model.orders}:
                 break
             self.world.sleep(REFUND_POLL_SECONDS)
+        self.remember()
 
     @rule(order=orders, some=st.none() | st.lists(nth, min_size=1, max_size=2))
     def refund(self, order: str, some: list[int] | None) -> None:
@@ -166,7 +168,7 @@ class Ticketing(Comparison):
         expected = self.model.place(buyer.user_id, items)
         body = {"event_id": self.event_id, "items": [self._item(item) for item in items]}
         other = body | {"items": [self._item(Item("Floor", quantity=2 if items[0].quantity == 1 else 1))]}
-        order = self.command(buyer, "POST", "/v1/orders", body, expected, other=other)
+        order = self.command(buyer, "POST", "/v1/orders", body, expected, other=other, remember=False)
         if order is None:
             return multiple()
         places = {ticket["ticket_id"]: self._place(ticket) for ticket in order["tickets"]}
