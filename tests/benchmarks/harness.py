@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,8 +20,6 @@ from adapters.postgres import migrate
 
 WARM_UP_SECONDS = 0.5
 """Connections are open, statements prepared and caches filled before anything is counted."""
-
-TERMINATED = 128 + signal.SIGTERM
 
 Step = Callable[[str], None]
 
@@ -97,7 +94,7 @@ class Bench:
 @contextmanager
 def workbench(console: Console, repetitions: int) -> Iterator[Bench]:
     """A PostgreSQL in a temporary directory, stopped and removed at the end, also when we are told to stop."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # which event loops know
     with ExitStack() as at_the_end, TemporaryDirectory(prefix="counterfoil-bench-") as directory:
         at_the_end.callback(signal.signal, signal.SIGTERM, before)
         server = EmbeddedPostgres(Path(directory))
