@@ -159,7 +159,7 @@ async def place_order(body: OrderRequest, call: Call) -> Response:
 @router.on("GET", "/v1/orders/{order_id}", policy=SIGNED_IN, returns=OrderAnswer)
 async def get_order(order_id: UUID, call: Call, as_of: AsOf) -> Response:
     order = await call.fold(Order, order_id, as_of)
-    event = (await call.fold_all(Event, (order.event_id,), as_of))[0]  # type: ignore[arg-type] # a placed order has one
+    event = (await call.fold_all(Event, (order.known_event_id,), as_of))[0]
     if call.user_id not in (order.buyer_id, event.organizer_id) and not call.oversees:
         raise NotFoundError
     return _json(to_json((await _documents(call, [order], as_of))[0]))

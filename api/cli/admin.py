@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from api.bootstrap import Application, prepare
-from api.cli.console import clear_errors, fail, out, settings
+from api.bootstrap import Application
+from api.cli.console import fail, out, with_application
 from commands.account import PASSWORD_LENGTH_MIN, SetRoles, account_of
 from domain.account import Role
 from projections.progress import dead_letters, lag
@@ -34,7 +32,7 @@ def create(
             fail(f"{email} is registered already; use `counterfoil admin roles`")
         out.print(f"{email} is an admin now.", highlight=False)
 
-    _run(work)
+    with_application(work)
 
 
 @app.command("roles")
@@ -46,7 +44,7 @@ def roles(email: Email, role: Annotated[list[Role], typer.Argument(help="The rol
         await application.execute(SetRoles(user_id=account.id, roles=frozenset(role), by=None), actor="system:operator")
         out.print(f"{email}: {', '.join(role)}", highlight=False)
 
-    _run(work)
+    with_application(work)
 
 
 @app.command("status")
@@ -67,20 +65,4 @@ def status() -> None:
                 highlight=False,
             )
 
-    _run(work)
-
-
-def _run(work: Callable[[Application], Awaitable[None]]) -> None:
-    with clear_errors():
-        config = settings()
-        url, secret, server = prepare(config)
-
-        async def session() -> None:
-            async with Application(config, database_url=url, secret=secret) as application:
-                await work(application)
-
-        try:
-            asyncio.run(session())
-        finally:
-            if server is not None:
-                server.stop_unless_joined()
+    with_application(work)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from api import observability
-from api.bootstrap import DatabaseUnfitError
+from api.bootstrap import Application, DatabaseUnfitError, prepare
 from api.settings import Settings, SettingsError
 from domain.kernel import Refusal
 
@@ -41,3 +42,20 @@ def settings(service: str = "counterfoil") -> Settings:
     config = Settings.from_environment()
     observability.set_up(log_format=config.log_format, sentry_dsn=config.sentry_dsn, service=service)
     return config
+
+
+def with_application(work: Callable[[Application], Awaitable[None]]) -> None:
+    """Do something with the whole application, on the configured database, and let go of it again."""
+    with clear_errors():
+        config = settings()
+        url, secret, server = prepare(config)
+
+        async def session() -> None:
+            async with Application(config, database_url=url, secret=secret) as application:
+                await work(application)
+
+        try:
+            asyncio.run(session())
+        finally:
+            if server is not None:
+                server.stop_unless_joined()

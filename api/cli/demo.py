@@ -23,7 +23,7 @@ import uvloop
 from api.cli.console import err, fail, out
 from api.demo.people import DemoError
 from api.demo.play import run
-from api.demo.week import WeekDataError, load_week
+from api.demo.week import Week, WeekDataError, load_week
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
@@ -61,10 +61,8 @@ def demo(
     raise typer.Exit(0 if equal else 1)
 
 
-def _play(base_url: str, email: str, password: str, week: object, scale: float, concurrency: int) -> bool:
-    return uvloop.run(
-        run(base_url, email, password, week=week, scale=scale, concurrency=concurrency, console=out)  # type: ignore[arg-type]
-    )
+def _play(base_url: str, email: str, password: str, week: Week, scale: float, concurrency: int) -> bool:
+    return uvloop.run(run(base_url, email, password, week=week, scale=scale, concurrency=concurrency, console=out))
 
 
 @contextmanager

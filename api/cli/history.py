@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import orjson
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from api.bootstrap import Application, RebuildRunningError, StoredFact, prepare, rebuild_views
-from api.cli.console import clear_errors, err, fail, out, settings
+from api.cli.console import clear_errors, err, fail, out, settings, with_application
 from domain.account import Account, EmailClaim
 from domain.allowance import Allowance
 from domain.event import Event
@@ -53,7 +52,7 @@ def replay(
         else:
             await _export(application, after, position, form)
 
-    _run(work)
+    with_application(work)
 
 
 def rebuild(
@@ -159,19 +158,3 @@ def _comma_separated() -> Callable[[list[StoredFact]], None]:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=err)
-
-
-def _run(work: Callable[[Application], Any]) -> None:
-    with clear_errors():
-        config = settings()
-        url, secret, server = prepare(config)
-
-        async def session() -> None:
-            async with Application(config, database_url=url, secret=secret) as application:
-                await work(application)
-
-        try:
-            asyncio.run(session())
-        finally:
-            if server is not None:
-                server.stop_unless_joined()

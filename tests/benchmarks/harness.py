@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -94,11 +94,24 @@ class Bench:
 @contextmanager
 def workbench(console: Console, repetitions: int) -> Iterator[Bench]:
     """A PostgreSQL in a temporary directory, stopped and removed at the end, also when we are told to stop."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # which event loops know
-    with ExitStack() as at_the_end, TemporaryDirectory(prefix="counterfoil-bench-") as directory:
-        at_the_end.callback(signal.signal, signal.SIGTERM, before)
+    with _stoppable(), TemporaryDirectory(prefix="counterfoil-bench-") as directory:
         server = EmbeddedPostgres(Path(directory))
         try:
             yield Bench(console, Path(directory), server.start(), repetitions)
         finally:
             server.stop()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM is taken as an interrupt, which event loops know how to wind up; so is SIGINT, even in the background."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
