@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adapters.sealing import derive
 from commands.ticket import CodeContent
-from domain.ticket import BadCodeError
+from domain.ticket_refusals import BadCodeError
 
 PREFIX = "CF1."
 CODE_LENGTH = len(PREFIX) + 112

@@ -19,13 +19,11 @@ from domain.event import (
     QUANTITY_MAX,
     SEATS_MAX,
     TIERS_MAX,
-    Details,
-    Display,
     Event,
     EventStatus,
     Tier,
-    Venue,
 )
+from domain.event_details import Details, Display, Venue
 from domain.money import Currency, Price
 from domain.order import ORDER_TICKETS_MAX
 from domain.seat import Label, Seat

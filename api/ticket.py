@@ -28,7 +28,8 @@ from commands.ticket import (
 from domain.event import Event
 from domain.kernel import InvalidError, NotFoundError
 from domain.seat import Seat
-from domain.ticket import ADMITTING, CancelledError, NotPaidError, Ticket, TicketStatus
+from domain.ticket import ADMITTING, Ticket, TicketStatus
+from domain.ticket_refusals import CancelledError, NotPaidError
 from projections import ticket as tickets
 
 router = ContractRouter("tickets")

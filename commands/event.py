@@ -8,7 +8,8 @@ from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
 from domain.account import Account, Role
-from domain.event import DOORS_OPEN_BEFORE, Details, Event, Release
+from domain.event import DOORS_OPEN_BEFORE, Event
+from domain.event_details import Details, Release
 from domain.kernel import InvalidError, NotFoundError, Refusal, new_id
 from domain.money import Amount, Currency
 from domain.seat import Seat

@@ -26,7 +26,8 @@ from domain.order import (
     PaymentDeclinedError,
 )
 from domain.seat import Seat, ticket_id
-from domain.ticket import SeatTakenError, Ticket, TicketStatus
+from domain.ticket import Ticket, TicketStatus
+from domain.ticket_refusals import SeatTakenError
 
 
 class Pick(NamedTuple):

@@ -8,7 +8,8 @@ from uuid import UUID
 from commands.kernel import Clock, Command, Ledger
 from domain.event import Event
 from domain.kernel import ForbiddenError, NotFoundError
-from domain.ticket import CancelledError, Ticket, TicketStatus, WrongEventError
+from domain.ticket import Ticket, TicketStatus
+from domain.ticket_refusals import CancelledError, WrongEventError
 
 
 class CodeContent(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from domain.event_details import Details, Release
 from domain.kernel import Aggregate, Fact, InvalidError, NotFoundError, Refusal
 from domain.money import Amount, Currency
+from domain.resale import ResaleRules
 from domain.seat import Seat
 
 TIERS_MAX = 100
@@ -22,6 +22,7 @@ GATE_STAFF_MAX = 1_000
 DOORS_OPEN_BEFORE = timedelta(hours=2)
 ORDER_TICKETS_DEFAULT = 20
 HOLD_SECONDS_DEFAULT = 600
+NO_RULES = ResaleRules()
 
 
 class EventStatus(StrEnum):
@@ -31,61 +32,6 @@ class EventStatus(StrEnum):
     ENDED = "ended"
     CANCELLED = "cancelled"
     ARCHIVED = "archived"
-
-
-class Venue(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    city: Annotated[str | None, Field(max_length=100)] = None
-    country: Annotated[str | None, Field(max_length=100)] = None
-    latitude: Annotated[float | None, Field(ge=-90, le=90)] = None
-    longitude: Annotated[float | None, Field(ge=-180, le=180)] = None
-
-
-class Display(BaseModel):
-    """What the public pages show, and how search engines and social networks are to describe them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    show_remaining: bool = True
-    waitlist: bool = False
-    sharing: bool = True
-    seo_title: Annotated[str | None, Field(max_length=200)] = None
-    seo_description: Annotated[str | None, Field(max_length=500)] = None
-
-
-class Details(BaseModel):
-    """What an organiser can change about an event: its content and its rules. One whole version of it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    title: str
-    description: str | None
-    venue: Venue
-    starts_at: datetime
-    ends_at: datetime
-    doors_open_at: datetime
-    timezone: str
-    tags: tuple[str, ...]
-    max_tickets_per_order: int
-    max_tickets_per_buyer: int | None
-    buyer_window_seconds: int | None
-    """With a limit per buyer: count only tickets ordered within this many seconds. None: all of them."""
-    hold_seconds: int
-    display: Display
-
-
-class Release(BaseModel):
-    """Places put on sale together: the next ``quantity`` serials of the tier, or these seats."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    release_id: UUID
-    quantity: int
-    seats: tuple[Seat, ...] | None
-    on_sale_at: datetime | None
-    """Not before this instant; None: as soon as the event is published."""
 
 
 class NotOnSaleError(Refusal):
@@ -166,6 +112,7 @@ class Event(Aggregate):
     gate_staff: frozenset[UUID] = frozenset()
     cancel_reason: str | None = None
     content_version: int = 0
+    resale_rules: ResaleRules = NO_RULES
 
     # -- Facts: what is stored, and what each does to the state. --------------
 
@@ -258,6 +205,12 @@ class Event(Aggregate):
         def apply(self, event: Any) -> None:
             event.gate_staff = frozenset(self.user_ids)
 
+    class ResaleRulesSet(Fact, topic="event.resale_rules_set"):
+        rules: ResaleRules
+
+        def apply(self, event: Any) -> None:
+            event.resale_rules = self.rules
+
     # -- Decisions: what may happen now. ---------------------------------------
 
     def draft(self, *, organizer_id: UUID, currency: str, details: Details, at: datetime) -> None:
@@ -326,6 +279,11 @@ class Event(Aggregate):
         self._refuse_when_over()
         if frozenset(user_ids) != self.gate_staff:
             self.record(self.GateStaffed(user_ids=tuple(sorted(frozenset(user_ids))), at=at))
+
+    def set_resale_rules(self, rules: ResaleRules, *, at: datetime) -> None:
+        self._refuse_when_over()
+        if rules != self.resale_rules:
+            self.record(self.ResaleRulesSet(rules=rules, at=at))
 
     def keep_time(self, *, at: datetime) -> None:
         """Record what the clock alone has brought about: the doors opened, the event ended. Repeating it adds nothing."""

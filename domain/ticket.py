@@ -9,8 +9,25 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from domain.event import Event, EventStatus
-from domain.kernel import Aggregate, Fact, NotFoundError, Refusal
+from domain.kernel import Aggregate, Fact, NotFoundError
+from domain.money import Amount
 from domain.seat import Seat
+from domain.ticket_refusals import (
+    AlreadyCheckedInError,
+    BadCodeError,
+    CancelledError,
+    DoorsClosedError,
+    InCustodyError,
+    InWalletError,
+    NotPaidError,
+    NoTransferError,
+    NotYetOpenError,
+    PriceAboveLimitError,
+    SameHolderError,
+    SeatTakenError,
+    TransferPendingError,
+)
+from domain.wallet import Address, Hash
 
 
 class TicketStatus(StrEnum):
@@ -24,63 +41,6 @@ class TicketStatus(StrEnum):
 
 
 ADMITTING = (TicketStatus.PAID, TicketStatus.CLAIMED)
-
-
-class SeatTakenError(Refusal):
-    code = "seat-taken"
-    title = "Somebody else has this place"
-
-
-class NotPaidError(Refusal):
-    code = "not-paid"
-    title = "This ticket has not been paid for"
-
-
-class CancelledError(Refusal):
-    code = "cancelled"
-    title = "This ticket is no longer valid"
-
-
-class AlreadyCheckedInError(Refusal):
-    code = "already-checked-in"
-    title = "This ticket has admitted somebody already"
-
-
-class NotYetOpenError(Refusal):
-    code = "not-yet-open"
-    title = "The doors are not open yet"
-
-
-class DoorsClosedError(Refusal):
-    code = "doors-closed"
-    title = "The event is over"
-
-
-class WrongEventError(Refusal):
-    code = "wrong-event"
-    title = "This ticket is for another event"
-
-
-class BadCodeError(Refusal):
-    """Forged, mistyped, or replaced by a newer one."""
-
-    code = "bad-code"
-    title = "This code is not valid"
-
-
-class TransferPendingError(Refusal):
-    code = "transfer-pending"
-    title = "This ticket has been offered to somebody"
-
-
-class NoTransferError(Refusal):
-    code = "no-transfer"
-    title = "This ticket is not on offer to you"
-
-
-class SameHolderError(Refusal):
-    code = "same-holder"
-    title = "This ticket is theirs already"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,6 +63,10 @@ class Ticket(Aggregate):
     checked_in_at: datetime | None = None
     gate: str | None = None
     cancel_reason: str | None = None
+    wallet: str | None = None
+    """The address that owns it on the chain; None: it is in our custody, whoever the holder is."""
+    chain_seen: tuple[str, int, int] | None = None
+    """Contract, block and log index of the last transfer that its holder made on the chain."""
 
     # -- Facts: what is stored, and what each does to the state. --------------
 
@@ -164,9 +128,62 @@ class Ticket(Aggregate):
         to: UUID
 
         def apply(self, ticket: Any) -> None:
-            ticket.holder_id, ticket.attendee_name, ticket.offered_to = self.to, None, None
-            ticket.status = TicketStatus.PAID
-            ticket.custody += 1
+            ticket.change_hands(self.to, wallet=None)
+
+    class Resold(Fact, topic="ticket.resold"):
+        """Sold on to another holder, into their ``wallet`` if they want it there."""
+
+        from_id: UUID
+        to: UUID
+        price: Amount
+        wallet: Address | None = None
+
+        def apply(self, ticket: Any) -> None:
+            ticket.change_hands(self.to, wallet=self.wallet)
+
+    class Delivered(Fact, topic="ticket.delivered"):
+        """Out of our custody, into a wallet that the holder has proved to be theirs."""
+
+        wallet: Address
+
+        def apply(self, ticket: Any) -> None:
+            ticket.wallet = self.wallet
+
+    class ReturnedToCustody(Fact, topic="ticket.returned_to_custody"):
+        def apply(self, ticket: Any) -> None:
+            ticket.wallet = None
+
+    class TransferredOnChain(Fact, topic="ticket.transferred_on_chain"):
+        """A holder transferred the token without asking us. The chain has it already; ``version`` is the token's after it.
+
+        ``to`` is the account that ``to_wallet`` was linked to; None: nobody has proved yet that it is theirs.
+        """
+
+        chain_id: int
+        contract: Address
+        token_id: int
+        version: int
+        from_wallet: Address
+        to_wallet: Address
+        from_id: UUID | None
+        to: UUID | None
+        block_number: int
+        block_hash: Hash
+        transaction_hash: Hash
+        log_index: int
+
+        def apply(self, ticket: Any) -> None:
+            ticket.change_hands(self.to, wallet=self.to_wallet)
+            ticket.chain_seen = (self.contract, self.block_number, self.log_index)
+
+    class HolderIdentified(Fact, topic="ticket.holder_identified"):
+        """Somebody proved that the wallet that the ticket is in is theirs."""
+
+        holder_id: UUID
+        wallet: Address
+
+        def apply(self, ticket: Any) -> None:
+            ticket.change_hands(self.holder_id, wallet=self.wallet)
 
     class CheckedIn(Fact, topic="ticket.checked_in"):
         event_id: UUID
@@ -264,6 +281,47 @@ class Ticket(Aggregate):
             raise NotPaidError("this ticket has not been sold")
         self.record(self.Cancelled(event_id=self.event_id, tier_id=self.tier_id, reason=reason, at=at))
 
+    def resell(self, *, event: Event, to: UUID, price: int, wallet: str | None, at: datetime) -> None:
+        """The holder sells it on. The price and who pays whom are the market's; here it changes hands."""
+        self._refuse_unless_admitting()
+        if to == self.holder_id:
+            raise SameHolderError
+        limit = event.resale_rules.price_max
+        if limit is not None and price > limit:
+            raise PriceAboveLimitError(f"at most {limit}", price_max=limit)
+        self.record(self.Resold(from_id=self.holder_id, to=to, price=price, wallet=wallet, at=at))
+
+    def deliver(self, *, wallet: str, at: datetime) -> None:
+        """Into the holder's wallet. A used ticket may be kept there as a souvenir."""
+        self._refuse_unless_owned()
+        if self.wallet is not None:
+            raise InWalletError(wallet=self.wallet)
+        self.record(self.Delivered(wallet=wallet, at=at))
+
+    def return_to_custody(self, *, at: datetime) -> None:
+        self._refuse_unless_owned()
+        if self.wallet is None:
+            raise InCustodyError
+        self.record(self.ReturnedToCustody(at=at))
+
+    def follow_chain(self, fact: Ticket.TransferredOnChain) -> None:
+        """What has happened on the chain is not refused; hearing of it again adds nothing."""
+        seen = self.chain_seen
+        if seen is None or seen[0] != fact.contract or seen[1:] < (fact.block_number, fact.log_index):
+            self.record(fact)
+
+    def identify_holder(self, *, holder_id: UUID, wallet: str, at: datetime) -> None:
+        """A ticket that is not in this wallet, or whose holder is known, is left as it is."""
+        if self.wallet == wallet and self.holder_id is None and self.status is not TicketStatus.AVAILABLE:
+            self.record(self.HolderIdentified(holder_id=holder_id, wallet=wallet, at=at))
+
+    def change_hands(self, to: UUID | None, *, wallet: str | None) -> None:
+        """For facts: whoever came before has no more say, and their code no longer admits."""
+        self.holder_id, self.attendee_name, self.offered_to, self.wallet = to, None, None, wallet
+        if self.status is TicketStatus.CLAIMED:
+            self.status = TicketStatus.PAID
+        self.custody += 1
+
     # -- Questions. ----------------------------------------------------------------
 
     def status_during(self, event: Event) -> TicketStatus:
@@ -284,6 +342,10 @@ class Ticket(Aggregate):
         if self.event_id is None:
             raise NotFoundError
         return self.event_id
+
+    def _refuse_unless_owned(self) -> None:
+        if self.status is not TicketStatus.CHECKED_IN:
+            self._refuse_unless_admitting()
 
     def _refuse_unless_admitting(self) -> None:
         match self.status:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from domain.event import Details, Event
+from domain.event import Event
+from domain.event_details import Details
 from projections.kernel import Projection, Recorded, Table, when
 from projections.rows import Rows
 

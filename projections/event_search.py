@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from domain.event import Details
+from domain.event_details import Details
 from projections.kernel import POSITION_MAX, Views
 
 

@@ -12,7 +12,8 @@ import pytest
 from adapters.ledger import PostgresLedger
 from adapters.snapshots import SNAPSHOT_EVERY
 from commands.kernel import NewFact, Request
-from domain.event import Details, Display, Event, Release, Venue
+from domain.event import Event
+from domain.event_details import Details, Display, Release, Venue
 from domain.seat import Seat
 from tests.adapters.ledger_parts import DOORS, METADATA, scalar
 

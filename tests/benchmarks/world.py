@@ -12,7 +12,8 @@ from uuid import UUID, uuid5
 from adapters.ledger import PostgresLedger
 from adapters.sealing import Sealer
 from commands.kernel import NewFact, Request, new_metadata
-from domain.event import Details, Display, Event, Release, Venue
+from domain.event import Event
+from domain.event_details import Details, Display, Release, Venue
 from domain.kernel import Fact, utc_now
 from domain.money import Money
 from domain.order import Line, Order

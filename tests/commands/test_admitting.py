@@ -13,14 +13,14 @@ from commands.ticket import CheckIn, RevokeTicket
 from domain.account import Role
 from domain.event import Event
 from domain.kernel import ForbiddenError, NotFoundError
-from domain.ticket import (
+from domain.ticket import Ticket
+from domain.ticket_refusals import (
     AlreadyCheckedInError,
     BadCodeError,
     CancelledError,
     DoorsClosedError,
     NotPaidError,
     NotYetOpenError,
-    Ticket,
     WrongEventError,
 )
 from tests.commands.shop import Shop, in_a_shop, names, standing, together

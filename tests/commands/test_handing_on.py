@@ -10,14 +10,14 @@ from commands.event import CancelEvent, KeepTime
 from commands.kernel import Command
 from commands.ticket import AcceptTransfer, CheckIn, ClaimTicket, DeclineTransfer, RevokeTicket, TransferTicket
 from domain.kernel import NotFoundError
-from domain.ticket import (
+from domain.ticket import Ticket
+from domain.ticket_refusals import (
     AlreadyCheckedInError,
     BadCodeError,
     CancelledError,
     NotPaidError,
     NoTransferError,
     SameHolderError,
-    Ticket,
     TransferPendingError,
 )
 from tests.commands.shop import Shop, in_a_shop, names, together

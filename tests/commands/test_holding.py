@@ -13,7 +13,8 @@ from domain.allowance import Allowance, LimitExceededError, allowance_id
 from domain.event import NotOnSaleError
 from domain.kernel import InvalidError, NotFoundError
 from domain.order import ORDER_TICKETS_MAX, Order, SoldOutError
-from domain.ticket import SeatTakenError, Ticket
+from domain.ticket import Ticket
+from domain.ticket_refusals import SeatTakenError
 from tests.commands.shop import Shop, first_tier, in_a_shop, names, seated, standing, together
 from tests.domain.event_facts import seat
 from tests.domain.happening import BUYER, ENDS, FRIEND, NOW, ORGANIZER, OTHER_TIER, STRANGER, numbered

@@ -27,15 +27,8 @@ from commands.event import (
 )
 from commands.kernel import Command
 from domain.account import Role
-from domain.event import (
-    Event,
-    EventOverError,
-    NotADraftError,
-    NotEndedError,
-    NothingToSellError,
-    Release,
-    SeatExistsError,
-)
+from domain.event import Event, EventOverError, NotADraftError, NotEndedError, NothingToSellError, SeatExistsError
+from domain.event_details import Release
 from domain.kernel import InvalidError, NotFoundError
 from tests.commands.shop import Shop, first_tier, in_a_shop, names, seated, standing, together
 from tests.domain.event_facts import details, seat

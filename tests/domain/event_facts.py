@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.event import Details, Display, Event, Release, Venue
+from domain.event import Event
+from domain.event_details import Details, Display, Release, Venue
 from domain.seat import Seat
 from tests.domain.happening import DOORS, ENDS, NOW, ORGANIZER, STARTS, TIER, numbered
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from domain import account, allowance, event, order, ticket
+from domain import account, allowance, event, order, reconciliation, ticket, wallet
 from domain.kernel import Fact, decode, type_of_fact
 
-SLICES = (account, allowance, event, order, ticket)
+SLICES = (account, allowance, event, order, reconciliation, ticket, wallet)
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 

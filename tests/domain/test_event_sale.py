@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from domain.event import Event, NotOnSaleError, Release, Tier
+from domain.event import Event, NotOnSaleError, Tier
+from domain.event_details import Release
 from domain.kernel import Fact, InvalidError
 from tests.domain.event_facts import (
     ARCHIVED,

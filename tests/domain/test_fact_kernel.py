@@ -15,7 +15,8 @@ from pydantic_core import from_json
 import domain.kernel
 from domain.event import Event
 from domain.kernel import Fact, InvalidError, NotFoundError, Refusal, decode, new_id, utc_now
-from domain.ticket import AlreadyCheckedInError, Ticket
+from domain.ticket import Ticket
+from domain.ticket_refusals import AlreadyCheckedInError
 from tests.domain.event_facts import ON_SALE, seat
 from tests.domain.happening import DOORS, HOLD_ENDS, NOW
 from tests.domain.ticket_facts import CHECKED_IN, HELD, PAID, held

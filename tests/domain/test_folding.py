@@ -14,11 +14,13 @@ from domain.allowance import Allowance
 from domain.event import Event
 from domain.kernel import Aggregate, Fact
 from domain.order import Order
+from domain.reconciliation import Reconciliation
 from domain.ticket import Ticket
+from domain.wallet import Wallet
 from tests.domain.stored_facts import CORPUS, known_facts
 from tests.given import STREAM, folded
 
-KINDS: list[type[Aggregate]] = [EmailClaim, Account, Event, Ticket, Order, Allowance]
+KINDS: list[type[Aggregate]] = [EmailClaim, Account, Event, Ticket, Order, Allowance, Wallet, Reconciliation]
 OPENINGS: dict[type[Aggregate], tuple[type[Fact], ...]] = {Event: (Event.Drafted, Event.TierAdded)}
 """An event's later facts speak of its content and its tiers, so no decision records them before these."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domain.order import OrderNotPendingError
-from domain.ticket import NotPaidError, SeatTakenError, Ticket
+from domain.ticket import Ticket
+from domain.ticket_refusals import NotPaidError, SeatTakenError
 from tests.domain.happening import HOLD_ENDS, NOW
 from tests.domain.ticket_facts import HELD, PAID, RELEASED, held
 from tests.given import folded, given

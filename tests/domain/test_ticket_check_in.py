@@ -9,14 +9,14 @@ import pytest
 
 from domain.event import Event
 from domain.kernel import Fact, Refusal
-from domain.ticket import (
+from domain.ticket import Ticket
+from domain.ticket_refusals import (
     AlreadyCheckedInError,
     BadCodeError,
     CancelledError,
     DoorsClosedError,
     NotPaidError,
     NotYetOpenError,
-    Ticket,
 )
 from tests.domain.event_facts import ARCHIVED, ENDED, ON_SALE, WENT_LIVE
 from tests.domain.event_facts import cancelled as event_cancelled

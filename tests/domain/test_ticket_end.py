@@ -6,7 +6,8 @@ import pytest
 
 from domain.event import Event
 from domain.kernel import Fact, NotFoundError
-from domain.ticket import AlreadyCheckedInError, CancelledError, NotPaidError, Ticket
+from domain.ticket import Ticket
+from domain.ticket_refusals import AlreadyCheckedInError, CancelledError, NotPaidError
 from tests.domain.event_facts import ARCHIVED, ENDED, ON_SALE, WENT_LIVE
 from tests.domain.event_facts import cancelled as event_cancelled
 from tests.domain.happening import DOORS, EVENT, NOW

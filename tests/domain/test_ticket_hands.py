@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 
 from domain.kernel import Fact, Refusal
-from domain.ticket import (
+from domain.ticket import Ticket
+from domain.ticket_refusals import (
     AlreadyCheckedInError,
     CancelledError,
     NotPaidError,
     NoTransferError,
     SameHolderError,
-    Ticket,
     TransferPendingError,
 )
 from tests.domain.happening import BUYER, DOORS, FRIEND, NOW, STRANGER

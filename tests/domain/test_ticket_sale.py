@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domain.kernel import Fact
-from domain.ticket import NotPaidError, SeatTakenError, Ticket, TicketStatus
+from domain.ticket import Ticket, TicketStatus
+from domain.ticket_refusals import NotPaidError, SeatTakenError
 from tests.domain.event_facts import seat
 from tests.domain.happening import BUYER, FRIEND, HOLD_ENDS, NOW, numbered
 from tests.domain.ticket_facts import (

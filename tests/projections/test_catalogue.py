@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.event import Event, Release, Venue
+from domain.event import Event
+from domain.event_details import Release, Venue
 from projections.event_search import ListedEvent, Search, running, search, versions
 from tests.projections.book import Book
 from tests.projections.conftest import Ask

@@ -10,7 +10,8 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.account import Account, Role
-from domain.event import Details, Display, Event, Release, Tier, Venue
+from domain.event import Event, Tier
+from domain.event_details import Details, Display, Release, Venue
 from domain.kernel import Aggregate, Refusal
 from domain.money import Money
 from domain.order import Line, Order, OrderStatus
