@@ -58,6 +58,14 @@ class Finding(BaseModel):
     reason: str = ""
 
 
+class Count(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    of: str
+    """A kind of finding, or a contract's reason for skipping an operation."""
+    count: int
+
+
 class Report(BaseModel):
     """The comparison of every ticket at one block. ``unexplained`` is what an auditor wants to be 0."""
 
@@ -73,9 +81,10 @@ class Report(BaseModel):
     """The contract's cursor at that block: a position of the ledger."""
     tickets: int
     equal: int
-    counts: dict[FindingKind, int]
-    skipped: dict[str, int]
-    """By reason."""
+    counts: tuple[Count, ...]
+    """By kind of finding; those with none included."""
+    skipped: tuple[Count, ...]
+    """By the contract's reason."""
     hash_equal: bool
     """Whether the contract's running hash is the one we computed for the batches up to its cursor."""
     unexplained: int
