@@ -30,11 +30,12 @@ from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer
 from adapters.tokens import JwtTokens
 from adapters.views import PostgresViews
+from adapters.wallet_proofs import Erc4361Proofs
 from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
-from commands import account, event, order, ticket
+from commands import account, event, order, ticket, wallet
 from commands.kernel import Answer, Command, Handler, Key, KeyReusedError, Metadata, decide, new_metadata
 from commands.kernel import Ledger as CommandLedger
 from commands.order import PaymentProvider
@@ -77,6 +78,7 @@ class Application:
         self.passwords = ArgonPasswords(self._pool)
         self.tokens = JwtTokens(self._pool, secret, self.clock)
         self.codes = Ed25519TicketCodes(secret)
+        self.wallet_proofs = Erc4361Proofs(secret, settings.public_url, settings.chain_id)
         self.limits = RateLimits(on=settings.rate_limits)
         self.in_flight = InFlight()
         self.providers: dict[str, PaymentProvider] = {"sandbox": SandboxPayments()}
@@ -97,6 +99,7 @@ class Application:
             event.AddTier: partial(event.add_tier, clock=clock),
             event.ReleaseTickets: partial(event.release_tickets, clock=clock),
             event.StaffGates: partial(event.staff_gates, clock=clock),
+            event.SetResaleRules: partial(event.set_resale_rules, clock=clock),
             event.KeepTime: partial(event.keep_time, clock=clock),
             order.PlaceOrder: partial(order.place_order, inventory=self.inventory, clock=clock),
             order.PayOrder: partial(order.pay_order, providers=self.providers, clock=clock),
@@ -107,8 +110,14 @@ class Application:
             ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
             ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
             ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
+            ticket.DeliverTicket: partial(ticket.deliver_ticket, clock=clock),
+            ticket.ReturnTicket: partial(ticket.return_ticket, clock=clock),
+            ticket.RecordChainTransfer: partial(ticket.record_chain_transfer, clock=clock),
+            ticket.IdentifyHolder: partial(ticket.identify_holder, clock=clock),
             ticket.RevokeTicket: partial(ticket.revoke_ticket, clock=clock),
             ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
+            wallet.LinkWallet: partial(wallet.link_wallet, proofs=self.wallet_proofs, clock=clock),
+            wallet.UnlinkWallet: partial(wallet.unlink_wallet, clock=clock),
         }
 
     async def __aenter__(self) -> Self:

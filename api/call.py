@@ -76,7 +76,7 @@ class Call(StrictRequest):
         if self.key is not None:
             self.recorded = True
         headers = {"Ledger-Position": str(ledger.position)} if ledger.position else None
-        return Response(body, status, headers, media_type="application/json")
+        return Response(body, status, headers, media_type="application/json" if body else None)
 
     async def event_seen_by_caller(self, event_id: UUID, as_of: int | None = None) -> Event:
         """Raises NotFoundError for a draft of somebody else's."""

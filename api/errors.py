@@ -36,6 +36,7 @@ STATUS_OF_CODE = {
     "precondition-failed": 412,
     "invalid": 422,
     "bad-code": 422,
+    "bad-proof": 422,
     "key-reused": 422,
     "too-many-requests": 429,
 }

@@ -17,6 +17,7 @@ from api.event_documents import (
     EventRequest,
     PostponeRequest,
     ReleaseRequest,
+    ResaleRulesRequest,
     SeatAnswer,
     StaffAnswer,
     StaffRequest,
@@ -38,6 +39,7 @@ from commands.event import (
     PostponeEvent,
     PublishEvent,
     ReleaseTickets,
+    SetResaleRules,
     StaffGates,
 )
 from domain.event import Event, EventStatus
@@ -168,6 +170,13 @@ async def release_tickets(event_id: UUID, tier_id: UUID, body: ReleaseRequest, c
 async def staff_gates(event_id: UUID, body: StaffRequest, call: Call) -> Response:
     command = StaffGates(event_id=event_id, organizer_id=call.user_id, user_ids=body.user_ids)
     return await call.send(command, answer=staff_json)
+
+
+@router.on("PUT", "/v1/events/{event_id}/resale-rules", policy=ORGANIZER, returns=EventAnswer)
+async def set_resale_rules(event_id: UUID, body: ResaleRulesRequest, call: Call) -> Response:
+    """At which price tickets may change hands, and whether without asking us. The chain's contract holds to it, too."""
+    command = SetResaleRules(event_id=event_id, organizer_id=call.user_id, rules=body.rules())
+    return await call.send(command, answer=event_json)
 
 
 @router.on("GET", "/v1/events/{event_id}/availability", policy=ANYONE, returns=AvailabilityAnswer)

@@ -26,6 +26,7 @@ from domain.event import (
 from domain.event_details import Details, Display, Venue
 from domain.money import Currency, Price
 from domain.order import ORDER_TICKETS_MAX
+from domain.resale import ROYALTY_BASIS_POINTS_MAX, ResaleRules
 from domain.seat import Label, Seat
 from domain.ticket import TicketStatus
 from projections.event_search import ListedEvent, ListedTier
@@ -185,6 +186,17 @@ class StaffRequest(Body):
     user_ids: Annotated[tuple[UUID, ...], Field(max_length=GATE_STAFF_MAX)]
 
 
+class ResaleRulesRequest(Body):
+    """The whole of the rules: what is not named is as if there never was a rule."""
+
+    price_max: Price | None = None
+    royalty_basis_points: Annotated[int, Field(ge=0, le=ROYALTY_BASIS_POINTS_MAX, strict=True)] = 0
+    direct_transfers: Annotated[bool, Field(strict=True)] = False
+
+    def rules(self) -> ResaleRules:
+        return ResaleRules(**self.model_dump())
+
+
 class TierAnswer(Answer):
     tier_id: UUID
     name: str
@@ -216,6 +228,7 @@ class EventAnswer(Answer):
     hold_seconds: int
     display: Display
     cancel_reason: str | None
+    resale_rules: ResaleRules
     version: int
     tiers: list[TierAnswer]
 
@@ -273,6 +286,7 @@ def _document(
         "display": details.display.model_dump(),
         "currency": event.currency,
         "cancel_reason": event.cancel_reason,
+        "resale_rules": event.resale_rules.model_dump(),
         "version": event.version,
         "tiers": [{name: getattr(tier, name) for name in TierAnswer.model_fields} for tier in tiers],
     }

@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from commands.account import PASSWORD_LENGTH_MIN
 
 SECRET_LENGTH_MIN = 32
+CHAIN_KEY = re.compile("(0x)?[0-9a-fA-F]{64}")
+CHAIN_FEE_GWEI_MAX = 300
+COUNT = re.compile("[0-9]{1,19}")
 PORT = re.compile("[0-9]{1,5}")
 
 
@@ -31,6 +35,18 @@ class Settings:
     cors_origins: tuple[str, ...]
     sentry_dsn: str | None
     log_format: str
+    public_url: str
+    """Where people reach us; the messages that wallets sign name it."""
+    chain_urls: tuple[str, ...] | None
+    """JSON-RPC addresses of the nodes to mirror to. None: the EVM in the process. Empty: none, the mirror is off."""
+    chain_id: int | None
+    """The chain that must be found there. None: whichever it is."""
+    chain_key: str | None
+    """The private key that the mirror signs with. None: one derived from the secret."""
+    chain_confirmations: int | None
+    """How many blocks deep a block is final. None: as the chain says (`finalized`)."""
+    chain_fee_gwei_max: int
+    """The most that the mirror offers for a unit of gas, in gwei."""
 
     @property
     def embedded(self) -> bool:
@@ -54,6 +70,12 @@ class Settings:
             cors_origins=_origins(env.get("COUNTERFOIL_CORS_ORIGINS") or ""),
             sentry_dsn=env.get("COUNTERFOIL_SENTRY_DSN") or None,
             log_format=_one_of(env, "COUNTERFOIL_LOG_FORMAT", "console", "json"),
+            public_url=_public_url(env),
+            chain_urls=_chain_urls(env.get("COUNTERFOIL_CHAIN_URL") or None),
+            chain_id=_count(env, "COUNTERFOIL_CHAIN_ID", most=2**63 - 1),
+            chain_key=_key(env.get("COUNTERFOIL_CHAIN_KEY")),
+            chain_confirmations=_count(env, "COUNTERFOIL_CHAIN_CONFIRMATIONS", most=10_000),
+            chain_fee_gwei_max=_count(env, "COUNTERFOIL_CHAIN_FEE_GWEI_MAX", most=1_000_000) or CHAIN_FEE_GWEI_MAX,
         )
 
 
@@ -94,6 +116,41 @@ def _origins(text: str) -> tuple[str, ...]:
                 f"COUNTERFOIL_CORS_ORIGINS has {origin!r}, which is not an origin such as https://shop.example"
             )
     return origins
+
+
+def _public_url(env: Mapping[str, str]) -> str:
+    host, port = env.get("COUNTERFOIL_HOST") or "127.0.0.1", env.get("COUNTERFOIL_PORT") or "8000"
+    text = env.get("COUNTERFOIL_PUBLIC_URL") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
+        raise SettingsError(f"COUNTERFOIL_PUBLIC_URL is not an address such as https://tickets.example: {text!r}")
+    return text.rstrip("/")
+
+
+def _chain_urls(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    if text == "off":
+        return ()
+    urls = tuple(url.strip() for url in text.split(",") if url.strip())
+    for url in urls:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise SettingsError(f"COUNTERFOIL_CHAIN_URL is off or the address of a node, https://…, not {url!r}")
+    return urls
+
+
+def _key(text: str | None) -> str | None:
+    if text and CHAIN_KEY.fullmatch(text) is None:
+        raise SettingsError("COUNTERFOIL_CHAIN_KEY is not a private key: 32 bytes in hexadecimal")
+    return text.removeprefix("0x").lower() if text else None
+
+
+def _count(env: Mapping[str, str], name: str, *, most: int) -> int | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if COUNT.fullmatch(text) is None or int(text) > most:
+        raise SettingsError(f"{name} is a number from 0 to {most}, not {text!r}")
+    return int(text)
 
 
 def _port(text: str) -> int:

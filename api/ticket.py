@@ -14,13 +14,28 @@ from pydantic import Field
 from api.call import AsOf, AsOfInViews, Call
 from api.policy import AT_THE_GATE, ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
-from api.types import PAGE_DEFAULT, Answer, Body, Cursor, Email, Limit, Page, Text, from_cursor, to_cursor, to_json
+from api.types import (
+    PAGE_DEFAULT,
+    Answer,
+    Body,
+    Cursor,
+    Email,
+    Limit,
+    Page,
+    Text,
+    WalletAddress,
+    from_cursor,
+    to_cursor,
+    to_json,
+)
 from commands.account import account_of
 from commands.ticket import (
     AcceptTransfer,
     CheckIn,
     ClaimTicket,
     DeclineTransfer,
+    DeliverTicket,
+    ReturnTicket,
     RevokeTicket,
     TransferTicket,
     own_ticket,
@@ -49,6 +64,10 @@ class TransferRequest(Body):
     """Offer the ticket; it changes hands when the other accepts."""
 
 
+class DeliverRequest(Body):
+    wallet: WalletAddress
+
+
 class RevokeRequest(Body):
     reason: Text
 
@@ -70,6 +89,9 @@ class TicketAnswer(Answer):
     price: int
     status: TicketStatus
     holder_id: UUID | None
+    """Nobody: it is available, or in a wallet that nobody has proved to be theirs."""
+    wallet: str | None
+    """The address that owns it on the chain; none: it is in custody."""
     held_until: datetime | None
     attendee_name: str | None
     offered_to: UUID | None
@@ -128,6 +150,7 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
         "price": ticket.price,
         "status": status,
         "holder_id": ticket.holder_id,
+        "wallet": ticket.wallet,
         "held_until": ticket.held_until,
         "attendee_name": ticket.attendee_name,
         "offered_to": ticket.offered_to,
@@ -215,6 +238,19 @@ async def accept_transfer(ticket_id: UUID, call: Call) -> Response:
 async def decline_transfer(ticket_id: UUID, call: Call) -> Response:
     """By the one it was offered to, or by the holder who takes the offer back."""
     return await call.send(DeclineTransfer(ticket_id=ticket_id, by=call.user_id), answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/deliver", policy=SIGNED_IN, returns=TicketAnswer)
+async def deliver_ticket(ticket_id: UUID, body: DeliverRequest, call: Call) -> Response:
+    """Into a wallet that the caller has linked; a code remains good."""
+    command = DeliverTicket(ticket_id=ticket_id, holder_id=call.user_id, wallet=body.wallet)
+    return await call.send(command, answer=ticket_json)
+
+
+@router.on("POST", "/v1/tickets/{ticket_id}/return", policy=SIGNED_IN, returns=TicketAnswer)
+async def return_ticket(ticket_id: UUID, call: Call) -> Response:
+    """Out of the wallet, into custody again."""
+    return await call.send(ReturnTicket(ticket_id=ticket_id, holder_id=call.user_id), answer=ticket_json)
 
 
 @router.on("POST", "/v1/tickets/{ticket_id}/revoke", policy=ORGANIZER, returns=TicketAnswer)

@@ -1,4 +1,4 @@
-"""What time brings about without anyone asking: holds that end, doors that open, refunds after a cancellation.
+"""What happens without anyone asking: holds end, doors open, a cancellation is refunded, a wallet's tickets find a holder.
 
 A process manager: it remembers deadlines from the views and the ledger, and issues commands that may be repeated.
 Losing it loses nothing; whoever starts next reads the same deadlines again.
@@ -19,11 +19,15 @@ from api.bootstrap import Application, Followed
 from commands.event import KeepTime
 from commands.kernel import OverloadedError
 from commands.order import ExpireOrder, RefundOrder
+from commands.ticket import IdentifyHolder
 from domain.event import Event
 from domain.kernel import Refusal
 from domain.order import Order
+from domain.ticket import Ticket
+from domain.wallet import Wallet
 from projections import event_search as catalogue
 from projections import order as orders
+from projections import wallet as wallets
 
 AT_ONCE_MAX = 256
 """Commands under way together; they share the ledger's transactions."""
@@ -46,7 +50,10 @@ class Timekeeper:
         self._order = count()
         self._sooner = asyncio.Event()
         self._cancelled: set[UUID] = set()
+        self._unidentified = True
+        """Tickets may have come into a wallet that is somebody's, without a holder; at the start, nobody has looked."""
         self.expired = 0
+        self.identified = 0
         app.store.follower.listen(self._hear)
 
     async def run(self) -> None:
@@ -78,6 +85,9 @@ class Timekeeper:
                 case Event.Cancelled():
                     self._cancelled.add(followed.stream_id)
                     self._sooner.set()
+                case Wallet.Linked() | Ticket.TransferredOnChain(to=None):
+                    self._unidentified = True
+                    self._sooner.set()
                 case Event.Published() | Event.DetailsChanged() | Event.Postponed() | Event.WentLive():
                     self._remember(followed.recorded_at, followed.stream_id, Event)
 
@@ -97,6 +107,7 @@ class Timekeeper:
         for event_id, due in await catalogue.running(self._app.views, limit=SWEEP_ROWS_MAX):
             self._remember(due, event_id, Event)
         self._cancelled.update(await orders.events_to_refund(self._app.views, limit=SWEEP_ROWS_MAX))
+        self._unidentified = True
         self._sooner.set()
 
     # -- Keeping them -------------------------------------------------------------------
@@ -108,9 +119,11 @@ class Timekeeper:
         await self._together(self._keep_event(stream) for stream in {s for s, kind in due if kind is Event})
         while self._cancelled:
             await self._refund_all(next(iter(self._cancelled)))
+        if self._unidentified:
+            await self._identify_holders()
 
     async def _wait_for_the_next(self) -> None:
-        seconds = SWEEP_SECONDS
+        seconds = 0.0 if self._unidentified else SWEEP_SECONDS
         if self._deadlines:
             seconds = min(seconds, (self._deadlines[0][0] - self._app.clock()) / timedelta(seconds=1))
         if seconds > 0:
@@ -171,3 +184,21 @@ class Timekeeper:
             await self._app.execute(command, actor=ACTOR)
         except Refusal as refusal:
             log.info("refund_not_due", order_id=str(order_id), reason=refusal.detail)
+
+    async def _identify_holders(self) -> None:
+        """Of tickets that came into a wallet before it was linked, or while it was."""
+        self._unidentified = False  # whatever is heard from here on has us look again
+        try:
+            await self._app.view_positions.wait_for(self._app.store.follower.position)
+            due = await wallets.unidentified_tickets(self._app.views, limit=AT_ONCE_MAX)
+        except Exception:
+            self._unidentified = True
+            raise
+        before = self.identified
+        await self._together(self._identify(ticket_id) for ticket_id in due)
+        if len(due) == AT_ONCE_MAX and self.identified > before:  # without progress it is for the next sweep
+            self._unidentified = True
+
+    async def _identify(self, ticket_id: UUID) -> None:
+        ticket: Ticket = await self._app.execute(IdentifyHolder(ticket_id=ticket_id), actor=ACTOR)
+        self.identified += ticket.holder_id is not None

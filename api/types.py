@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
+from eth_utils.address import is_checksum_address
 from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -49,6 +50,17 @@ Text = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 ShortText = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROLS)]
 LongText = Annotated[str, Field(max_length=10_000, pattern=NO_CONTROLS)]
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
+
+
+def _lower_case(address: str) -> str:
+    """ERC-55: the case of the letters is a checksum, unless they are all of one."""
+    digits = address[2:]
+    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(address):
+        raise ValueError("the checksum in the address (ERC-55) is wrong")
+    return address.lower()
+
+
+WalletAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$"), AfterValidator(_lower_case)]
 
 
 def _distinct(items: object) -> object:

@@ -12,6 +12,7 @@ from domain.event import DOORS_OPEN_BEFORE, Event
 from domain.event_details import Details, Release
 from domain.kernel import InvalidError, NotFoundError, Refusal, new_id
 from domain.money import Amount, Currency
+from domain.resale import ResaleRules
 from domain.seat import Seat
 
 
@@ -87,6 +88,10 @@ class StaffGates(OrganizerCommand):
     user_ids: tuple[UUID, ...]
 
 
+class SetResaleRules(OrganizerCommand):
+    rules: ResaleRules
+
+
 class KeepTime(Command):
     """The clock has moved past a time of the event's; the worker asks, nobody has to."""
 
@@ -159,6 +164,12 @@ async def staff_gates(command: StaffGates, *, ledger: Ledger, clock: Clock) -> E
             raise InvalidError("this is not a user with the role gate", pointer=f"/user_ids/{index}")
     event.staff_gates(command.user_ids, at=clock())
     return await ledger.append(event, rests_on=staff)
+
+
+async def set_resale_rules(command: SetResaleRules, *, ledger: Ledger, clock: Clock) -> Event:
+    event = await own_event(command, ledger=ledger)
+    event.set_resale_rules(command.rules, at=clock())
+    return await ledger.append(event)
 
 
 async def keep_time(command: KeepTime, *, ledger: Ledger, clock: Clock) -> Event:

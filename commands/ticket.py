@@ -1,4 +1,4 @@
-"""What holders, organisers and the gate do with tickets."""
+"""What holders, organisers and the gate do with tickets, and what the chain says has been done with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from domain.event import Event
 from domain.kernel import ForbiddenError, NotFoundError
 from domain.ticket import Ticket, TicketStatus
 from domain.ticket_refusals import CancelledError, WrongEventError
+from domain.wallet import Address, Hash, Wallet, WalletNotLinkedError, wallet_stream
 
 
 class CodeContent(NamedTuple):
@@ -47,6 +48,40 @@ class AcceptTransfer(Command):
 class DeclineTransfer(Command):
     ticket_id: UUID
     by: UUID
+
+
+class DeliverTicket(Command):
+    ticket_id: UUID
+    holder_id: UUID
+    wallet: Address
+
+
+class ReturnTicket(Command):
+    ticket_id: UUID
+    holder_id: UUID
+
+
+class RecordChainTransfer(Command):
+    """A transfer that a holder made on a chain by themselves, once it is final there."""
+
+    ticket_id: UUID
+    chain_id: int
+    contract: Address
+    token_id: int
+    version: int
+    """The token's, after the transfer."""
+    from_wallet: Address
+    to_wallet: Address
+    block_number: int
+    block_hash: Hash
+    transaction_hash: Hash
+    log_index: int
+
+
+class IdentifyHolder(Command):
+    """The wallet that a ticket is in may have been linked since the ticket came into it."""
+
+    ticket_id: UUID
 
 
 class RevokeTicket(Command):
@@ -91,6 +126,51 @@ async def decline_transfer(command: DeclineTransfer, *, ledger: Ledger, clock: C
     ticket, _ = await _offered(command.ticket_id, command.by, ledger=ledger)
     ticket.decline(by=command.by, at=clock())
     return await ledger.append(ticket)
+
+
+async def deliver_ticket(command: DeliverTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+    """Raises WalletNotLinkedError for a wallet that is not the holder's own."""
+    ticket, event = await own_ticket(command.ticket_id, command.holder_id, ledger=ledger)
+    wallet = await ledger.load(Wallet, wallet_stream(command.wallet))  # perhaps linked by another process just now
+    if wallet.account_id != command.holder_id:
+        raise WalletNotLinkedError
+    _refuse_when_void(ticket, event)
+    ticket.deliver(wallet=command.wallet, at=clock())
+    return await ledger.append(ticket, rests_on=(event, wallet))
+
+
+async def return_ticket(command: ReturnTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+    ticket, event = await own_ticket(command.ticket_id, command.holder_id, ledger=ledger)
+    _refuse_when_void(ticket, event)
+    ticket.return_to_custody(at=clock())
+    return await ledger.append(ticket, rests_on=(event,))
+
+
+async def record_chain_transfer(command: RecordChainTransfer, *, ledger: Ledger, clock: Clock) -> Ticket:
+    """Once, however often it is heard of. Raises NotPaidError for a ticket that no chain can have."""
+    ticket = await ledger.load(Ticket, command.ticket_id)
+    sender = await ledger.peek(Wallet, wallet_stream(command.from_wallet))
+    receiver = await ledger.peek(Wallet, wallet_stream(command.to_wallet))
+    known = ticket.holder_id if ticket.wallet == command.from_wallet else None  # also when it was unlinked since
+    fact = Ticket.TransferredOnChain(
+        **command.model_dump(exclude={"ticket_id"}),
+        from_id=known or sender.account_id,
+        to=receiver.account_id,
+        at=clock(),
+    )
+    ticket.follow_chain(fact)
+    return await ledger.append(ticket, rests_on=(sender, receiver))
+
+
+async def identify_holder(command: IdentifyHolder, *, ledger: Ledger, clock: Clock) -> Ticket:
+    """A ticket whose holder is known, or whose wallet is nobody's, is left as it is."""
+    ticket = await ledger.load(Ticket, command.ticket_id)
+    if ticket.wallet is None or ticket.holder_id is not None:
+        return ticket
+    wallet = await ledger.peek(Wallet, wallet_stream(ticket.wallet))
+    if wallet.account_id is not None:
+        ticket.identify_holder(holder_id=wallet.account_id, wallet=ticket.wallet, at=clock())
+    return await ledger.append(ticket, rests_on=(wallet,))
 
 
 async def revoke_ticket(command: RevokeTicket, *, ledger: Ledger, clock: Clock) -> Ticket:

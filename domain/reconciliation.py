@@ -15,8 +15,8 @@ from domain.wallet import Address, Hash
 
 FINDINGS_MAX = 10_000
 """Kept in one report. All are counted; more than these are not listed."""
-CORRECTIONS_MAX = 1_000
-"""Ordered by one fact."""
+CORRECTIONS_MAX = 50
+"""Ordered by one fact: what they come to must fit into one transaction."""
 
 
 class FindingKind(StrEnum):

@@ -17,6 +17,7 @@ from domain.ticket_refusals import (
     BadCodeError,
     CancelledError,
     DoorsClosedError,
+    HolderUnknownError,
     InCustodyError,
     InWalletError,
     NotPaidError,
@@ -65,8 +66,8 @@ class Ticket(Aggregate):
     cancel_reason: str | None = None
     wallet: str | None = None
     """The address that owns it on the chain; None: it is in our custody, whoever the holder is."""
-    chain_seen: tuple[str, int, int] | None = None
-    """Contract, block and log index of the last transfer that its holder made on the chain."""
+    chain_seen: frozenset[tuple[str, int]] = frozenset()
+    """Block hash and log index of each transfer that a holder made on a chain."""
 
     # -- Facts: what is stored, and what each does to the state. --------------
 
@@ -174,7 +175,7 @@ class Ticket(Aggregate):
 
         def apply(self, ticket: Any) -> None:
             ticket.change_hands(self.to, wallet=self.to_wallet)
-            ticket.chain_seen = (self.contract, self.block_number, self.log_index)
+            ticket.chain_seen |= {(self.block_hash, self.log_index)}
 
     class HolderIdentified(Fact, topic="ticket.holder_identified"):
         """Somebody proved that the wallet that the ticket is in is theirs."""
@@ -305,14 +306,18 @@ class Ticket(Aggregate):
         self.record(self.ReturnedToCustody(at=at))
 
     def follow_chain(self, fact: Ticket.TransferredOnChain) -> None:
-        """What has happened on the chain is not refused; hearing of it again adds nothing."""
-        seen = self.chain_seen
-        if seen is None or seen[0] != fact.contract or seen[1:] < (fact.block_number, fact.log_index):
+        """What has happened on the chain is not refused; hearing of it again adds nothing.
+
+        Raises NotPaidError for a ticket that was never sold: no chain can have it.
+        """
+        if self.status in (TicketStatus.AVAILABLE, TicketStatus.HELD):
+            raise NotPaidError
+        if (fact.block_hash, fact.log_index) not in self.chain_seen:
             self.record(fact)
 
     def identify_holder(self, *, holder_id: UUID, wallet: str, at: datetime) -> None:
         """A ticket that is not in this wallet, or whose holder is known, is left as it is."""
-        if self.wallet == wallet and self.holder_id is None and self.status is not TicketStatus.AVAILABLE:
+        if self.wallet == wallet and self.holder_id is None:
             self.record(self.HolderIdentified(holder_id=holder_id, wallet=wallet, at=at))
 
     def change_hands(self, to: UUID | None, *, wallet: str | None) -> None:
@@ -346,6 +351,8 @@ class Ticket(Aggregate):
     def _refuse_unless_owned(self) -> None:
         if self.status is not TicketStatus.CHECKED_IN:
             self._refuse_unless_admitting()
+        elif self.holder_id is None:
+            raise HolderUnknownError
 
     def _refuse_unless_admitting(self) -> None:
         match self.status:
@@ -354,6 +361,7 @@ class Ticket(Aggregate):
             case TicketStatus.CHECKED_IN:
                 raise AlreadyCheckedInError(checked_in_at=self.checked_in_at, gate=self.gate)
             case TicketStatus.PAID | TicketStatus.CLAIMED:
-                return
+                if self.holder_id is None:
+                    raise HolderUnknownError
             case _:
                 raise NotPaidError

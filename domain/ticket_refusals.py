@@ -72,6 +72,11 @@ class InCustodyError(Refusal):
     title = "This ticket is not in a wallet"
 
 
+class HolderUnknownError(Refusal):
+    code = "holder-unknown"
+    title = "Nobody has proved yet that the wallet with this ticket is theirs"
+
+
 class PriceAboveLimitError(Refusal):
     code = "price-above-limit"
     title = "The organiser does not allow this price"

@@ -41,6 +41,7 @@ class Wallet(Aggregate):
 
     address: str = ""
     account_id: UUID | None = None
+    linked_at: datetime | None = None
 
     # -- Facts: what is stored, and what each does to the state. --------------
 
@@ -53,13 +54,13 @@ class Wallet(Aggregate):
         signature: str
 
         def apply(self, wallet: Any) -> None:
-            wallet.address, wallet.account_id = self.address, self.account_id
+            wallet.address, wallet.account_id, wallet.linked_at = self.address, self.account_id, self.at
 
     class Unlinked(Fact, topic="wallet.unlinked"):
         account_id: UUID
 
         def apply(self, wallet: Any) -> None:
-            wallet.account_id = None
+            wallet.account_id = wallet.linked_at = None
 
     # -- Decisions: what may happen now. ---------------------------------------
 

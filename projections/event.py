@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from domain.event import Event
+from domain.event import NO_RULES, Event
 from domain.event_details import Details
 from projections.kernel import Projection, Recorded, Table, when
 from projections.rows import Rows
@@ -19,6 +19,7 @@ CONTENT = {
     "ends_at": "timestamptz",
     "doors_open_at": "timestamptz",
     "details": "jsonb",
+    "resale_rules": "jsonb",
     "published": "bool",
     "phase": "text null",
     "cancel_reason": "text null",
@@ -91,7 +92,7 @@ CAPACITIES = Table(
 
 class Catalogue(Projection):
     name: ClassVar[str] = "catalogue"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[Table, ...]] = (EVENTS, VERSIONS, TIERS, CAPACITIES)
 
     @when(Event.Drafted)
@@ -100,6 +101,7 @@ class Catalogue(Projection):
             **_columns(draft.details),
             "organizer_id": draft.organizer_id,
             "currency": draft.currency,
+            "resale_rules": NO_RULES.model_dump(),
             "published": False,
             "phase": None,
             "cancel_reason": None,
@@ -165,6 +167,10 @@ class Catalogue(Projection):
     @when(Event.GateStaffed)
     def gate_staffed(self, recorded: Recorded, _: Event.GateStaffed, rows: Rows) -> None:
         _change(recorded, rows)
+
+    @when(Event.ResaleRulesSet)
+    def resale_rules_set(self, recorded: Recorded, change: Event.ResaleRulesSet, rows: Rows) -> None:
+        _change(recorded, rows, resale_rules=change.rules.model_dump())
 
 
 def _change(recorded: Recorded, rows: Rows, **columns: Any) -> None:

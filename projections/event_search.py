@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from domain.event_details import Details
+from domain.resale import ResaleRules
 from projections.kernel import POSITION_MAX, Views
 
 
@@ -37,6 +38,7 @@ class ListedEvent(NamedTuple):
     status: str
     currency: str
     cancel_reason: str | None
+    resale_rules: ResaleRules
     details: Details
     tiers: tuple[ListedTier, ...]
     """In the order in which they were added."""
@@ -103,7 +105,7 @@ def _listed(source: str, until: str) -> str:
     """The columns of a `ListedEvent`, for the events of ``source`` with the tiers they had at the position ``until``."""
     return f"""
     select e.event_id, e.position, e.version, e.at, e.organizer_id, e.status, e.currency, e.cancel_reason,
-           e.details, e.starts_at, e.ends_at, e.doors_open_at,
+           e.resale_rules, e.details, e.starts_at, e.ends_at, e.doors_open_at,
            (select coalesce(jsonb_agg(to_jsonb(t) || to_jsonb(c) order by t.added_position), '[]')
               from catalogue.tiers t
              cross join lateral (
@@ -143,7 +145,7 @@ async def running(views: Views, *, limit: int) -> list[tuple[UUID, datetime]]:
 
 
 def _event(row: tuple[Any, ...]) -> ListedEvent:
-    *head, details, starts_at, ends_at, doors_open_at, tiers = row
+    *head, rules, details, starts_at, ends_at, doors_open_at, tiers = row
     times = {"starts_at": starts_at, "ends_at": ends_at, "doors_open_at": doors_open_at}
     shown = tuple(ListedTier.model_validate(tier) for tier in tiers)
-    return ListedEvent._make((*head, Details.model_validate(details | times), shown))
+    return ListedEvent._make((*head, ResaleRules.model_validate(rules), Details.model_validate(details | times), shown))

@@ -8,5 +8,6 @@ from projections.inventory import Inventory
 from projections.kernel import Projection
 from projections.order import Orders
 from projections.ticket import Tickets
+from projections.wallet import Wallets
 
-ALL: tuple[Projection, ...] = (Catalogue(), Inventory(), Orders(), Tickets(), Accounts())
+ALL: tuple[Projection, ...] = (Catalogue(), Inventory(), Orders(), Tickets(), Wallets(), Accounts())

@@ -24,9 +24,10 @@ TICKETS = Table(
         "row_label": "text null",
         "number": "text null",
         "price": "int8",
-        "status": "text",
+        "stage": "text",
         "order_id": "uuid null",
         "holder_id": "uuid null",
+        "wallet": "text null",
         "held_until": "timestamptz null",
         "attendee_name": "text null",
         "offered_to": "uuid null",
@@ -37,9 +38,20 @@ TICKETS = Table(
         "version": "int4",
         "acquired_position": "int8",
     },
-    indexes=("(holder_id, acquired_position)", "(event_id, tier_id)"),
+    derived={
+        "status": ("text", "case when stage = 'paid' and attendee_name is not null then 'claimed' else stage end")
+    },
+    indexes=(
+        "(holder_id, acquired_position)",
+        "(event_id, tier_id)",
+        "(wallet) where holder_id is null and wallet is not null",
+    ),
 )
-"""Every place that was ever held; ``status`` is what the ticket's own facts say, and FATES what its event's do."""
+"""Every place that was ever held; ``status`` is what the ticket's own facts say, and FATES what its event's do.
+
+``stage`` leaves out who was named to come: a change of hands on a chain, which may come at any stage, forgets that name
+without knowing the stage.
+"""
 
 CUSTODY = Table(
     "custody",
@@ -48,7 +60,7 @@ CUSTODY = Table(
     indexes=("(holder_id, from_position)",),
     append_only=True,
 )
-"""Who had each ticket from which position on; nobody once a hold was given up."""
+"""Who had each ticket from which position on; nobody once a hold was given up, or while its wallet is nobody's."""
 
 FATES = Table("fates", key=("event_id",), columns={"event_id": "uuid", "fate": "text"})
 """What an event's end or cancellation makes of all its unused tickets: one row, however many tickets they are."""
@@ -56,7 +68,7 @@ FATES = Table("fates", key=("event_id",), columns={"event_id": "uuid", "fate": "
 
 class Tickets(Projection):
     name: ClassVar[str] = "tickets"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[Table, ...]] = (TICKETS, CUSTODY, FATES)
 
     @when(Ticket.Held)
@@ -77,9 +89,10 @@ class Tickets(Projection):
             row_label=seat.row if seat else None,
             number=seat.number if seat else None,
             price=held.price,
-            status="held",
+            stage="held",
             order_id=held.order_id,
             holder_id=held.buyer_id,
+            wallet=None,
             held_until=held.until,
             attendee_name=None,
             offered_to=None,
@@ -97,7 +110,7 @@ class Tickets(Projection):
         rows.patch(
             TICKETS,
             recorded.stream_id,
-            status="held",
+            stage="held",
             price=held.price,
             order_id=held.order_id,
             holder_id=held.buyer_id,
@@ -110,18 +123,17 @@ class Tickets(Projection):
     def released(self, recorded: Recorded, _: Ticket.Released, rows: Rows) -> None:
         ticket_id, version = recorded.stream_id, recorded.version
         rows.patch(
-            TICKETS, ticket_id, status="available", order_id=None, holder_id=None, held_until=None, version=version
+            TICKETS, ticket_id, stage="available", order_id=None, holder_id=None, held_until=None, version=version
         )
         rows.append(CUSTODY, ticket_id=ticket_id, from_position=recorded.position, holder_id=None)
 
     @when(Ticket.Paid)
     def paid(self, recorded: Recorded, _: Ticket.Paid, rows: Rows) -> None:
-        rows.patch(TICKETS, recorded.stream_id, status="paid", held_until=None, version=recorded.version)
+        rows.patch(TICKETS, recorded.stream_id, stage="paid", held_until=None, version=recorded.version)
 
     @when(Ticket.Claimed)
     def claimed(self, recorded: Recorded, claim: Ticket.Claimed, rows: Rows) -> None:
-        ticket_id, version, name = recorded.stream_id, recorded.version, claim.attendee_name
-        rows.patch(TICKETS, ticket_id, status="claimed", attendee_name=name, version=version)
+        rows.patch(TICKETS, recorded.stream_id, attendee_name=claim.attendee_name, version=recorded.version)
 
     @when(Ticket.TransferOffered)
     def offered(self, recorded: Recorded, offer: Ticket.TransferOffered, rows: Rows) -> None:
@@ -133,30 +145,38 @@ class Tickets(Projection):
 
     @when(Ticket.Transferred)
     def transferred(self, recorded: Recorded, transfer: Ticket.Transferred, rows: Rows) -> None:
-        ticket_id, position, to = recorded.stream_id, recorded.position, transfer.to
-        rows.add(TICKETS, ticket_id, custody=1)
-        rows.patch(
-            TICKETS,
-            ticket_id,
-            status="paid",
-            holder_id=to,
-            attendee_name=None,
-            offered_to=None,
-            version=recorded.version,
-            acquired_position=position,
-        )
-        rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=to)
+        _change_hands(recorded, rows, transfer.to, wallet=None)
+
+    @when(Ticket.Resold)
+    def resold(self, recorded: Recorded, resale: Ticket.Resold, rows: Rows) -> None:
+        _change_hands(recorded, rows, resale.to, wallet=resale.wallet)
+
+    @when(Ticket.TransferredOnChain)
+    def transferred_on_chain(self, recorded: Recorded, transfer: Ticket.TransferredOnChain, rows: Rows) -> None:
+        _change_hands(recorded, rows, transfer.to, wallet=transfer.to_wallet)
+
+    @when(Ticket.HolderIdentified)
+    def holder_identified(self, recorded: Recorded, proof: Ticket.HolderIdentified, rows: Rows) -> None:
+        _change_hands(recorded, rows, proof.holder_id, wallet=proof.wallet)
+
+    @when(Ticket.Delivered)
+    def delivered(self, recorded: Recorded, delivery: Ticket.Delivered, rows: Rows) -> None:
+        rows.patch(TICKETS, recorded.stream_id, wallet=delivery.wallet, version=recorded.version)
+
+    @when(Ticket.ReturnedToCustody)
+    def returned_to_custody(self, recorded: Recorded, _: Ticket.ReturnedToCustody, rows: Rows) -> None:
+        rows.patch(TICKETS, recorded.stream_id, wallet=None, version=recorded.version)
 
     @when(Ticket.CheckedIn)
     def checked_in(self, recorded: Recorded, entry: Ticket.CheckedIn, rows: Rows) -> None:
         ticket_id, version = recorded.stream_id, recorded.version
-        rows.patch(TICKETS, ticket_id, status="checked_in", checked_in_at=entry.at, gate=entry.gate, version=version)
+        rows.patch(TICKETS, ticket_id, stage="checked_in", checked_in_at=entry.at, gate=entry.gate, version=version)
 
     @when(Ticket.Cancelled)
     def cancelled(self, recorded: Recorded, end: Ticket.Cancelled, rows: Rows) -> None:
         ticket_id, version, reason = recorded.stream_id, recorded.version, end.reason
         rows.add(TICKETS, ticket_id, custody=1)
-        rows.patch(TICKETS, ticket_id, status="cancelled", cancel_reason=reason, offered_to=None, version=version)
+        rows.patch(TICKETS, ticket_id, stage="cancelled", cancel_reason=reason, offered_to=None, version=version)
 
     @when(Event.Ended)
     def event_ended(self, recorded: Recorded, _: Event.Ended, rows: Rows) -> None:
@@ -167,6 +187,23 @@ class Tickets(Projection):
         rows.put(FATES, recorded.stream_id, fate="cancelled")
 
 
+def _change_hands(recorded: Recorded, rows: Rows, to: UUID | None, *, wallet: str | None) -> None:
+    """`Ticket.change_hands`, in rows."""
+    ticket_id, position = recorded.stream_id, recorded.position
+    rows.add(TICKETS, ticket_id, custody=1)
+    rows.patch(
+        TICKETS,
+        ticket_id,
+        holder_id=to,
+        wallet=wallet,
+        attendee_name=None,
+        offered_to=None,
+        version=recorded.version,
+        acquired_position=position,
+    )
+    rows.append(CUSTODY, ticket_id=ticket_id, from_position=position, holder_id=to)
+
+
 # -- Questions. ----------------------------------------------------------------------
 
 STATUS = "case when t.status in ('paid', 'claimed') then coalesce(f.fate, t.status) else t.status end"
@@ -174,7 +211,7 @@ STATUS = "case when t.status in ('paid', 'claimed') then coalesce(f.fate, t.stat
 
 ROW = f"""
     select t.ticket_id, t.event_id, t.tier_id, t.serial, t.section, t.row_label, t.number, t.price, {STATUS},
-           t.order_id, t.holder_id, t.held_until, t.attendee_name, t.offered_to, t.checked_in_at, t.gate,
+           t.order_id, t.holder_id, t.wallet, t.held_until, t.attendee_name, t.offered_to, t.checked_in_at, t.gate,
            t.cancel_reason, t.custody, t.version, t.acquired_position
       from tickets.tickets t left join tickets.fates f using (event_id)"""
 
@@ -192,6 +229,7 @@ class TicketRow(NamedTuple):
     """As people see it: the event's end and cancellation count."""
     order_id: UUID | None
     holder_id: UUID | None
+    wallet: str | None
     held_until: datetime | None
     attendee_name: str | None
     offered_to: UUID | None

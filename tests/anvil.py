@@ -1,15 +1,13 @@
 """A real Ethereum node for tests and benchmarks: anvil, on a free port of the loopback interface.
 
-What a test kills with SIGKILL is truly killed. When the tests themselves are killed or run out of time, a guard that
-this file is also the program of ends what they have left.
+What a test kills with SIGKILL is truly killed. When the tests themselves are killed or run out of time, a guard ends
+what they have left.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +20,7 @@ from urllib.request import Request, urlopen
 from eth_account import Account
 
 from tests import npm
-from tests.server import HOST, command_line, end, free_port, terminate
+from tests.server import HOST, free_port, terminate
 
 READY_SECONDS_MAX = 20.0
 ANSWER_SECONDS_MAX = 60.0
@@ -31,6 +29,13 @@ LOG_TAIL_CHARACTERS = 4_000
 CHAIN_ID = 31_337
 MNEMONIC = "test test test test test test test test test test test junk"
 """Anvil's own: the accounts are rich on every node of this kind, and on no other."""
+GUARD = """
+trap "" INT TERM HUP  # a terminal sends them to us as well
+for pid in $(cat); do
+    case $(ps -o command= -p "$pid") in *anvil*) kill -KILL "$pid" ;; esac
+done
+"""
+"""Waits until the tests are gone, then ends the nodes whose process ids they said."""
 
 
 class Anvil:
@@ -134,7 +139,7 @@ class Anvil:
 
     def _watch(self, pid: int) -> None:
         if self._guard is None:
-            self._guard = subprocess.Popen([sys.executable, "-c", GUARD], stdin=subprocess.PIPE)
+            self._guard = subprocess.Popen(["/bin/sh", "-c", GUARD], stdin=subprocess.PIPE)
         assert self._guard.stdin is not None
         self._guard.stdin.write(b"%d\n" % pid)
         self._guard.stdin.flush()
@@ -146,12 +151,3 @@ def dev_key(index: int) -> str:
     Account.enable_unaudited_hdwallet_features()
     account = Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
     return "0x" + bytes(account.key).hex()
-
-
-def guard() -> None:
-    """Wait until the tests are gone, then end the nodes that they named."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)  # a terminal sends them to us as well
-    for pid in map(int, sys.stdin.buffer.read().split()):
-        if "anvil" in command_line(pid):
-            end(pid)

@@ -128,7 +128,7 @@ def test_bytes_that_are_not_the_fact_they_claim_to_be(database: str, book: Book,
     assert "yesterday" not in letters(ask)["accounts", bad].error  # what is logged names the place, not what is there
 
 
-@pytest.mark.parametrize("topic", ["account.knighted", "account.roles_set@9", "nonsense", "wallet.linked"])
+@pytest.mark.parametrize("topic", ["account.knighted", "account.roles_set@9", "nonsense", "wallet.melted"])
 def test_facts_of_a_release_to_come_are_passed_over(database: str, book: Book, ask: Ask, topic: str) -> None:
     stream = uuid4()
     book.append((stream, registered("ann")))

@@ -1,0 +1,298 @@
+"""Batches and their transactions, as the database keeps them: stored with their signed bytes before they are sent.
+
+built ──► signed ──► sent ──► mined ──► finalized
+  ▲         │          ▲        │            │
+  └─────────┴──────────┴────────┴────────────┘   a reorganisation or a used nonce sends them back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from adapters.chain.contract import Skipped
+from adapters.chain.node import Receipt
+from adapters.chain.packing import steps_in
+from projections.chain_plan import Plan, PlannedEvent, PlannedToken, Touched
+
+
+class NewBatch(NamedTuple):
+    number: int
+    from_seq: int
+    to_seq: int
+    to_position: int
+    facts: int
+    operations: bytes
+    running_hash: bytes
+    gas_limit: int
+
+
+class Attempt(NamedTuple):
+    """One signed transaction. Fees are in wei for a unit of gas."""
+
+    transaction: bytes
+    batch: int
+    nonce: int
+    raw: bytes
+    max_fee: int
+    priority_fee: int
+
+
+class OpenBatch(NamedTuple):
+    """One that is not final yet."""
+
+    number: int
+    from_seq: int
+    to_seq: int
+    state: str
+    nonce: int | None
+    gas_limit: int
+    running_hash: bytes
+    block_number: int | None
+    block_hash: bytes | None
+
+
+async def store(
+    conn: AsyncConnection, deployment: int, batch: NewBatch, attempt: Attempt, plan: Plan, touched: Touched
+) -> None:
+    """The batch, its signed bytes and what the plan has become, in one transaction: all of it or none."""
+    async with conn.transaction(), conn.pipeline():
+        await conn.execute(
+            "insert into chain.batches (deployment, number, from_seq, to_seq, to_position, facts, operations,"
+            " running_hash, gas_limit, state, nonce) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'signed', %s)",
+            (deployment, *batch, attempt.nonce),
+        )
+        await _insert_attempt(conn, deployment, attempt)
+        await _store_plan(conn, deployment, batch.number, plan, touched)
+        await conn.execute(
+            "update chain.deployments set planned_position = %s, planned_seq = %s, planned_hash = %s,"
+            " planned_facts = planned_facts + %s, event_count = %s, batch_count = %s, next_nonce = %s where id = %s",
+            (
+                batch.to_position,
+                batch.to_seq,
+                batch.running_hash,
+                batch.facts,
+                plan.event_count,
+                batch.number,
+                attempt.nonce + 1,
+                deployment,
+            ),
+        )
+
+
+async def _store_plan(conn: AsyncConnection, deployment: int, batch: int, plan: Plan, touched: Touched) -> None:
+    tokens = [plan.tokens[ticket] for ticket in touched.tickets if ticket in plan.tokens]
+    tokens += [plan.disowned[token] for token in touched.disowned]
+    if tokens:
+        await conn.execute(
+            "insert into chain.tokens (deployment, token, ticket_id, wallet, version, checked_in, voided, batch)"
+            " select %s, t.*, %s from unnest(%s::bigint[], %s::uuid[], %s::text[], %s::integer[], %s::boolean[],"
+            " %s::boolean[]) t on conflict (deployment, token) do update set wallet = excluded.wallet,"
+            " version = excluded.version, checked_in = excluded.checked_in, voided = excluded.voided,"
+            " batch = excluded.batch",
+            (
+                deployment,
+                batch,
+                [token.token for token in tokens],
+                [token.ticket_id for token in tokens],
+                [token.wallet for token in tokens],
+                [token.version for token in tokens],
+                [token.checked_in for token in tokens],
+                [token.voided for token in tokens],
+            ),
+        )
+    for event_id in touched.events:
+        event = plan.events[event_id]
+        await conn.execute(
+            "insert into chain.events values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (deployment, event_id)"
+            " do update set number = excluded.number, issued = excluded.issued, ends_at = excluded.ends_at,"
+            " price_cap = excluded.price_cap, royalty = excluded.royalty, flags = excluded.flags",
+            (
+                deployment,
+                event_id,
+                event.number,
+                event.issued,
+                event.ends_at,
+                event.price_cap,
+                event.royalty,
+                event.flags,
+            ),
+        )
+
+
+async def store_unsent(conn: AsyncConnection, deployment: int, position: int, plan: Plan, touched: Touched) -> None:
+    """Facts that change the plan and give the contract nothing to do, such as the draft of an event."""
+    async with conn.transaction():
+        await _store_plan(conn, deployment, 0, plan, touched)
+        await conn.execute(
+            "update chain.deployments set planned_position = %s, event_count = %s where id = %s",
+            (position, plan.event_count, deployment),
+        )
+
+
+async def load_plan(conn: AsyncConnection, deployment: int, plan: Plan) -> None:
+    """All events; tokens are loaded as they are needed."""
+    cursor = await conn.execute(
+        "select event_id, number, issued, ends_at, price_cap, royalty, flags from chain.events where deployment = %s",
+        (deployment,),
+    )
+    async for event_id, number, issued, ends_at, price_cap, royalty, flags in cursor:
+        plan.events[event_id] = PlannedEvent(event_id, number, issued, ends_at, int(price_cap), royalty, flags)
+
+
+async def load_tokens(conn: AsyncConnection, deployment: int, plan: Plan, tickets: Iterable[UUID]) -> None:
+    wanted = [ticket for ticket in tickets if ticket not in plan.tokens]
+    if not wanted:
+        return
+    cursor = await conn.execute(
+        "select token, ticket_id, wallet, version, checked_in, voided from chain.tokens"
+        " where deployment = %s and ticket_id = any(%s)",
+        (deployment, wanted),
+    )
+    async for row in cursor:
+        plan.tokens[row[1]] = PlannedToken(*row)
+
+
+# -- What becomes of them. -----------------------------------------------------------
+
+
+async def open_batches(conn: AsyncConnection, deployment: int) -> list[OpenBatch]:
+    async with conn.cursor(row_factory=class_row(OpenBatch)) as cursor:
+        await cursor.execute(
+            "select number, from_seq, to_seq, state, nonce, gas_limit, running_hash, block_number, block_hash"
+            " from chain.batches where deployment = %s and state <> 'finalized' order by number",
+            (deployment,),
+        )
+        return await cursor.fetchall()
+
+
+async def last_finalized(conn: AsyncConnection, deployment: int, *, before: int | None = None) -> OpenBatch | None:
+    async with conn.cursor(row_factory=class_row(OpenBatch)) as cursor:
+        await cursor.execute(
+            "select number, from_seq, to_seq, state, nonce, gas_limit, running_hash, block_number, block_hash"
+            " from chain.batches where deployment = %s and state = 'finalized' and number < coalesce(%s, 2147483647)"
+            " order by number desc limit 1",
+            (deployment, before),
+        )
+        return await cursor.fetchone()
+
+
+async def attempts(conn: AsyncConnection, deployment: int, batches: Sequence[int]) -> dict[int, list[Attempt]]:
+    """The transactions signed for these batches, oldest first."""
+    found: dict[int, list[Attempt]] = {number: [] for number in batches}
+    async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
+        await cursor.execute(
+            "select transaction, batch, nonce, raw, max_fee::numeric, priority_fee from chain.attempts"
+            " where deployment = %s and batch = any(%s) order by signed_at, nonce",
+            (deployment, list(batches)),
+        )
+        async for attempt in cursor:
+            found[attempt.batch].append(
+                attempt._replace(max_fee=int(attempt.max_fee), priority_fee=int(attempt.priority_fee))
+            )
+    return found
+
+
+async def is_ours(conn: AsyncConnection, deployment: int, cursor: int, running_hash: bytes) -> bool:
+    """Whether a contract that has got so far, with this hash, was told nothing but what is stored here."""
+    found = await conn.execute(
+        "select exists (select from chain.batches where deployment = %(d)s and to_seq = %(c)s and running_hash = %(h)s)"
+        " or exists (select from chain.deployments where id = %(d)s and planned_seq = %(c)s and planned_hash = %(h)s)"
+        " or (%(c)s = 0 and %(h)s = decode(repeat('00', 32), 'hex'))",
+        {"d": deployment, "c": cursor, "h": running_hash},
+    )
+    row = await found.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def operations_of(conn: AsyncConnection, deployment: int, number: int) -> tuple[int, int, bytes]:
+    """Where a batch begins and ends, and what it says."""
+    cursor = await conn.execute(
+        "select from_seq, to_seq, operations from chain.batches where deployment = %s and number = %s",
+        (deployment, number),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+async def add_attempt(conn: AsyncConnection, deployment: int, attempt: Attempt, gas_limit: int) -> None:
+    """Signed again: with more to pay at the same nonce, or at another nonce."""
+    async with conn.transaction():
+        await _insert_attempt(conn, deployment, attempt)
+        await conn.execute(
+            "update chain.batches set state = 'signed', nonce = %s, gas_limit = %s where deployment = %s and number = %s",
+            (attempt.nonce, gas_limit, deployment, attempt.batch),
+        )
+        await conn.execute(
+            "update chain.deployments set next_nonce = %s where id = %s",
+            (attempt.nonce + 1, deployment),
+        )
+
+
+async def mark_sent(conn: AsyncConnection, deployment: int, attempt: Attempt) -> None:
+    async with conn.transaction():
+        await conn.execute(
+            "update chain.attempts set sent_at = now() where deployment = %s and transaction = %s",
+            (deployment, attempt.transaction),
+        )
+        await conn.execute(
+            "update chain.batches set state = 'sent' where deployment = %s and number = %s and state = 'signed'",
+            (deployment, attempt.batch),
+        )
+
+
+async def mark_mined(
+    conn: AsyncConnection, deployment: int, number: int, receipt: Receipt, skipped: Sequence[Skipped]
+) -> None:
+    async with conn.transaction():
+        await conn.execute(
+            "update chain.batches set state = 'mined', block_number = %s, block_hash = %s, gas_used = %s,"
+            " mined_at = now() where deployment = %s and number = %s",
+            (receipt.block_number, receipt.block_hash, receipt.gas_used, deployment, number),
+        )
+        await _store_skipped(conn, deployment, number, skipped)
+
+
+async def mark_finalized(conn: AsyncConnection, deployment: int, numbers: Sequence[int]) -> None:
+    await conn.execute(
+        "update chain.batches set state = 'finalized', finalized_at = now() where deployment = %s and number = any(%s)",
+        (deployment, list(numbers)),
+    )
+
+
+async def mark_gone(conn: AsyncConnection, deployment: int, numbers: Sequence[int], *, state: str = "sent") -> None:
+    """Their block is no longer part of the chain (``sent``), or their nonce was used by something else (``built``)."""
+    async with conn.transaction():
+        await conn.execute(
+            "update chain.batches set state = %s, block_number = null, block_hash = null, gas_used = null,"
+            " mined_at = null, finalized_at = null, nonce = case when %s = 'built' then null else nonce end"
+            " where deployment = %s and number = any(%s)",
+            (state, state, deployment, list(numbers)),
+        )
+        await conn.execute(
+            "delete from chain.skipped where deployment = %s and batch = any(%s)", (deployment, list(numbers))
+        )
+
+
+async def _insert_attempt(conn: AsyncConnection, deployment: int, attempt: Attempt) -> None:
+    await conn.execute(
+        "insert into chain.attempts (deployment, transaction, batch, nonce, raw, max_fee, priority_fee)"
+        " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (deployment, *attempt),
+    )
+
+
+async def _store_skipped(conn: AsyncConnection, deployment: int, number: int, skipped: Sequence[Skipped]) -> None:
+    if not skipped:
+        return
+    steps = steps_in((await operations_of(conn, deployment, number))[2])
+    for skip in skipped:
+        await conn.execute(
+            "insert into chain.skipped values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
+            (deployment, number, skip.op, skip.kind, skip.reason, list(steps[skip.op].tokens)),
+        )

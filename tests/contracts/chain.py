@@ -1,0 +1,162 @@
+"""The contract deployed on a node, whichever it is, with what tests do to it and want to know of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eth_tester.main import EthereumTester
+from eth_tester.exceptions import TransactionFailed
+from web3 import EthereumTesterProvider, HTTPProvider, Web3
+from web3.exceptions import ContractLogicError
+
+from contracts import Artifact, artifact
+from tests.anvil import Anvil
+from tests.contracts.decoding import Decoder, Said
+from tests.contracts.operations import next_hash
+
+TRANSACTION_GAS = 16_000_000  # below the most that a transaction may have (EIP-7825)
+ADMIN_DELAY_SECONDS = 3_600
+LEDGER_ID = bytes(range(32))
+BASE_URI = "https://tickets.example/"
+TEST_ARTIFACTS = Path(__file__).resolve().parents[2] / "contracts" / "test-artifacts.json"
+
+
+class Node(NamedTuple):
+    """A connection, and the one thing that no standard says: how its clock is moved."""
+
+    w3: Web3
+    travel: Callable[[int], None]
+
+
+def anvil_node(anvil: Anvil) -> Node:
+    w3 = Web3(HTTPProvider(anvil.url))
+
+    def travel(timestamp: int) -> None:
+        anvil.rpc("evm_setNextBlockTimestamp", timestamp)
+        anvil.rpc("evm_mine")
+
+    return Node(w3, travel)
+
+
+def in_process_node() -> Node:
+    tester = EthereumTester()
+
+    def travel(timestamp: int) -> None:
+        tester.time_travel(timestamp)
+        tester.mine_block()
+
+    return Node(Web3(EthereumTesterProvider(tester)), travel)
+
+
+class Outcome(NamedTuple):
+    said: list[Said]
+    gas: int
+
+    @property
+    def skips(self) -> list[tuple[int, int]]:
+        """Of each operation that was skipped, its index in the batch and the reason."""
+        return [(args[1], args[3]) for name, args in self.said if name == "OpSkipped"]
+
+
+class Chain:
+    """A fresh contract whose roles and wallets are accounts of the node."""
+
+    def __init__(self, node: Node, built: Artifact | None = None) -> None:
+        self.w3 = node.w3
+        self.travel = node.travel
+        accounts = list(node.w3.eth.accounts)
+        self.admin, self.syncer, self.pauser, self.royalties = accounts[:4]
+        self.alice, self.bob, self.carol, self.dave, self.erin = accounts[4:9]
+        self.artifact = built or artifact()
+        self._decoder = Decoder([*self.artifact.abi, *part("RevertingReceiver")["abi"]])
+        roles = (self.admin, ADMIN_DELAY_SECONDS, self.syncer, self.pauser, self.royalties)
+        arguments = ("Counterfoil", "SEAT", BASE_URI, *roles, LEDGER_ID)
+        self.contract = self.deploy(self.artifact.abi, self.artifact.bytecode, *arguments)
+        self.address: str = self.contract.address
+        self.hash = bytes(32)
+        self.synced = 0
+
+    def deploy(self, abi: Any, bytecode: bytes | str, *arguments: object) -> Any:
+        factory = self.w3.eth.contract(abi=abi, bytecode=bytecode)
+        receipt = self._mined(factory.constructor(*arguments), self.admin)
+        return self.w3.eth.contract(address=receipt["contractAddress"], abi=abi)
+
+    def deploy_part(self, name: str, *arguments: object) -> Any:
+        """One of the contracts that only tests have."""
+        found = part(name)
+        return self.deploy(found["abi"], found["bytecode"], *arguments)
+
+    # -- Doing --------------------------------------------------------------------
+
+    def apply(self, *operations: bytes) -> Outcome:
+        """A batch of one fact for each operation. Without the word of the batch itself, which is checked here."""
+        ops, first, last = b"".join(operations), self.synced + 1, self.synced + max(1, len(operations))
+        outcome = self.send("applyBatch", first, last, ops, by=self.syncer)
+        self.hash = next_hash(self.hash, first, last, ops)
+        self.synced = last
+        assert outcome.said.pop() == ("BatchApplied", (first, last, self.hash))
+        return outcome
+
+    def send(self, function: str, *arguments: object, by: str) -> Outcome:
+        return self.transact(self._function(function, *arguments), by)
+
+    def transact(self, call: Any, by: str) -> Outcome:
+        """A transaction of any contract, which must succeed."""
+        receipt = self._mined(call, by)
+        own = [log for log in receipt["logs"] if log["address"] == self.address]
+        return Outcome(self._decoder.logs(own), receipt["gasUsed"])
+
+    def refusal(self, function: str, *arguments: object, by: str) -> Said | None:
+        """What a transaction would be refused with, or None."""
+        call = self._function(function, *arguments)
+        try:
+            self.w3.eth.call(call.build_transaction({"from": by, **_FEES}))
+        except ContractLogicError as refused:
+            data = refused.data if isinstance(refused.data, str) else "0x"
+            return self._decoder.error(bytes.fromhex(data.removeprefix("0x")))
+        except TransactionFailed as refused:
+            return self._decoder.error(_revert_data(refused))
+        return None
+
+    # -- Reading ------------------------------------------------------------------
+
+    def call(self, function: str, *arguments: object) -> Any:
+        return self._function(function, *arguments).call()
+
+    @property
+    def now(self) -> int:
+        return int(self.w3.eth.get_block("latest")["timestamp"])
+
+    def _function(self, name: str, *arguments: object) -> Any:
+        return self.contract.get_function_by_name(name)(*arguments)
+
+    def _mined(self, call: Any, by: str) -> Any:
+        receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": by, **_FEES}), poll_latency=0.002)
+        assert receipt["status"] == 1, f"{call} failed"
+        return receipt
+
+
+_FEES: Mapping[str, int] = {"gas": TRANSACTION_GAS, "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 0}
+
+
+def _revert_data(refused: TransactionFailed) -> bytes:
+    """eth-tester gives the data as the text of a bytes literal."""
+    data = ast.literal_eval(str(refused).removeprefix("execution reverted: "))
+    assert isinstance(data, bytes)
+    return data
+
+
+@cache
+def _test_artifacts() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(TEST_ARTIFACTS.read_text())
+    return found
+
+
+def part(name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _test_artifacts()[name]
+    return found
