@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
@@ -27,7 +27,7 @@ from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
-from adapters.sealing import Sealer
+from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
@@ -47,6 +47,9 @@ from projections import ticket as ticket_view
 from projections.progress import lag
 from projections.registry import ALL
 
+if TYPE_CHECKING:
+    from adapters.chain.station import Station
+
 POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS_MAX = 10.0
 
@@ -59,6 +62,7 @@ class Application:
     def __init__(self, settings: Settings, *, database_url: str, secret: bytes) -> None:
         self.settings = settings
         self.database_url = database_url
+        self.secret = secret
         self.clock = utc_now
         self.sealer = Sealer(secret)
         self.store = PostgresLedger(database_url, self.sealer)
@@ -239,6 +243,24 @@ def timekeeper_leadership(app: Application) -> AbstractAsyncContextManager[None]
     return leadership(app.database_url, TIMEKEEPER)
 
 
+def stations(app: Application) -> list[Station]:
+    """One for each chain that the ledger is to be mirrored to."""
+    from adapters.chain.signer import Signer  # noqa: PLC0415 - an EVM takes a second to import; few processes need one
+    from adapters.chain.station import ChainSettings, Station  # noqa: PLC0415
+
+    settings = app.settings
+    keys = ChainSettings(
+        chain_id=settings.chain_id,
+        key=bytes.fromhex(settings.chain_key) if settings.chain_key else derive(app.secret, "chain syncer"),
+        admin=Signer(derive(app.secret, "chain admin")).address,
+        confirmations=settings.chain_confirmations,
+        fee_gwei_max=settings.chain_fee_gwei_max,
+        base_uri=f"{settings.public_url}/v1/chains/",
+    )
+    urls: tuple[str | None, ...] = settings.chain_urls if settings.chain_urls is not None else (None,)
+    return [Station(app.database_url, url, keys) for url in urls]
+
+
 def run_projectors(url: str, stop: threading.Event) -> None:
     """Keep all views up to date until told to stop."""
     Projector(url, ALL).run(stop)
@@ -263,5 +285,6 @@ __all__ = [
     "prepare",
     "rebuild_views",
     "run_projectors",
+    "stations",
     "timekeeper_leadership",
 ]

@@ -54,7 +54,7 @@ class Children:
 
     def _start(self, child: Child) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "api", child.command],
+            [sys.executable, "-m", "api", *child.command.split()],
             env=self._env,
             stdin=subprocess.PIPE,
             pass_fds=child.pass_fds,

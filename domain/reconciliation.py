@@ -115,6 +115,8 @@ class NotRunningError(Refusal):
 class Reconciliation(Aggregate):
     stream_type: ClassVar[str] = "reconciliation"
 
+    chain_id: int = 0
+    contract: str = ""
     repair: bool = False
     requested_by: str = ""
     requested_at: datetime | None = None
@@ -125,10 +127,13 @@ class Reconciliation(Aggregate):
     # -- Facts: what is stored, and what each does to the state. --------------
 
     class Requested(Fact, topic="reconciliation.requested"):
+        chain_id: int
+        contract: Address
         repair: bool
         by: str
 
         def apply(self, reconciliation: Any) -> None:
+            reconciliation.chain_id, reconciliation.contract = self.chain_id, self.contract
             reconciliation.repair, reconciliation.requested_by = self.repair, self.by
             reconciliation.requested_at = self.at
 
@@ -156,8 +161,8 @@ class Reconciliation(Aggregate):
 
     # -- Decisions: what may happen now. ---------------------------------------
 
-    def request(self, *, repair: bool, by: str, at: datetime) -> None:
-        self.record(self.Requested(repair=repair, by=by, at=at))
+    def request(self, *, chain_id: int, contract: Address, repair: bool, by: str, at: datetime) -> None:
+        self.record(self.Requested(chain_id=chain_id, contract=contract, repair=repair, by=by, at=at))
 
     def complete(self, report: Report, *, at: datetime) -> None:
         self._refuse_when_over()

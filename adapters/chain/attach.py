@@ -141,9 +141,12 @@ async def _create(
         )
     transaction, raw = signer.sign(chain_id=chain_id, nonce=nonce, to=None, data=code, gas=DEPLOY_GAS, fees=fees)
     await node.send(raw)
-    async with asyncio.timeout(DEPLOY_SECONDS_MAX):
-        while True:
-            receipt = (await node.receipts([transaction]))[0]
-            if receipt is not None:
-                return receipt
-            await asyncio.sleep(POLL_SECONDS)
+    try:
+        async with asyncio.timeout(DEPLOY_SECONDS_MAX):
+            while True:
+                receipt = (await node.receipts([transaction]))[0]
+                if receipt is not None:
+                    return receipt
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError as error:
+        raise ChainError(f"{node.name} has not mined the contract within {DEPLOY_SECONDS_MAX:.0f} s") from error

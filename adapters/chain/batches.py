@@ -251,9 +251,9 @@ async def mark_mined(
 ) -> None:
     async with conn.transaction():
         await conn.execute(
-            "update chain.batches set state = 'mined', block_number = %s, block_hash = %s, gas_used = %s,"
-            " mined_at = now() where deployment = %s and number = %s",
-            (receipt.block_number, receipt.block_hash, receipt.gas_used, deployment, number),
+            "update chain.batches set state = 'mined', block_number = %s, block_hash = %s,"
+            " transaction = %s, gas_used = %s, mined_at = now() where deployment = %s and number = %s",
+            (receipt.block_number, receipt.block_hash, receipt.transaction, receipt.gas_used, deployment, number),
         )
         await _store_skipped(conn, deployment, number, skipped)
 
@@ -270,6 +270,7 @@ async def mark_gone(conn: AsyncConnection, deployment: int, numbers: Sequence[in
     async with conn.transaction():
         await conn.execute(
             "update chain.batches set state = %s, block_number = null, block_hash = null, gas_used = null,"
+            " transaction = null,"
             " mined_at = null, finalized_at = null, nonce = case when %s = 'built' then null else nonce end"
             " where deployment = %s and number = any(%s)",
             (state, state, deployment, list(numbers)),

@@ -104,7 +104,7 @@ async def observe(
     conn: AsyncConnection, deployment: int, *, head: int, finalized: int, cursor: int, balance: int
 ) -> None:
     await conn.execute(
-        "update chain.deployments set head_number = %s, finalized_number = %s, cursor = %s, balance = %s,"
+        "update chain.deployments set head_number = %s, finalized_number = %s, contract_cursor = %s, balance = %s,"
         " observed_at = now() where id = %s",
         (head, finalized, cursor, balance, deployment),
     )

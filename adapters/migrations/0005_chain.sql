@@ -34,7 +34,7 @@ create table chain.deployments (
     -- What was last seen of the chain.
     head_number     bigint,
     finalized_number bigint,
-    cursor          bigint,                           -- the contract's, at the head
+    contract_cursor bigint,                           -- the contract's, at the head
     balance         numeric(78),                      -- of the syncer, in wei
     problem         text,                             -- why the mirror does not go on; null: it does
     observed_at     timestamptz,
@@ -60,6 +60,7 @@ create table chain.batches (
     nonce           bigint,                           -- null while it is only built
     block_number    bigint,
     block_hash      bytea,
+    transaction     bytea,                            -- the one of its attempts that was mined
     gas_used        integer,
     built_at        timestamptz not null default now(),
     mined_at        timestamptz,

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from enum import StrEnum
 from secrets import token_urlsafe
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from api.app import create_app
 from api.bootstrap import Application, prepare
 from api.children import STOP_SECONDS_MAX, Child, Children, die_with_parent
 from api.cli.console import clear_errors, err, out, settings
+from api.mirror import run_mirror
 from api.settings import Settings
 from api.worker import run_worker
 
@@ -33,7 +35,7 @@ KEEP_ALIVE_SECONDS = 75
 def serve(
     *,
     with_worker: Annotated[
-        bool, typer.Option("--worker/--no-worker", help="Also run the projectors and the timekeeper.")
+        bool, typer.Option("--worker/--no-worker", help="Also run the projectors, the timekeeper and the mirror.")
     ] = True,
     processes: Annotated[int, typer.Option(min=1, max=64, help="API processes sharing the port.")] = 1,
 ) -> None:
@@ -43,7 +45,10 @@ def serve(
         listener = _listen(config)
         err.print("Starting the database …" if config.embedded else "Migrating the database …", highlight=False)
         url, secret, server = prepare(config)
-        children = _children(url, secret, listener, with_worker=with_worker, more=processes - 1)
+        with_mirror = with_worker and config.chain_urls != ()
+        children = _children(
+            url, secret, listener, with_worker=with_worker, with_mirror=with_mirror, more=processes - 1
+        )
         stopping = threading.Event()
         if server is not None:
             threading.Thread(target=server.keep_running, args=(stopping,), name="postgres-watch", daemon=True).start()
@@ -59,15 +64,24 @@ def serve(
                 server.stop()
 
 
-def worker() -> None:
-    """Run the projectors and the timekeeper. Several may run; one leads, the others stand by."""
+class Duty(StrEnum):
+    VIEWS = "views"
+    MIRROR = "mirror"
+
+
+def worker(
+    duty: Annotated[Duty, typer.Argument(help="views: projectors and timekeeper; mirror: the chain.")] = Duty.VIEWS,
+) -> None:
+    """Run what keeps the views, or the chain, level with the ledger. Several may run; one leads, the others stand by."""
     with clear_errors():
-        config = settings("counterfoil-worker")
-        stop = threading.Event()
+        config = settings(f"counterfoil-{duty}")
         if os.environ.get(CHILD):
             die_with_parent()
         url, secret, _ = prepare(config)
-        uvloop.run(run_worker(config, url, secret, stop))
+        if duty is Duty.MIRROR:
+            uvloop.run(run_mirror(config, url, secret))
+        else:
+            uvloop.run(run_worker(config, url, secret, threading.Event()))
 
 
 def child_api() -> None:
@@ -140,7 +154,9 @@ async def _introduce(config: Settings, url: str, secret: bytes) -> None:
     shown.touch()
 
 
-def _children(url: str, secret: bytes, listener: socket.socket, *, with_worker: bool, more: int) -> Children:
+def _children(
+    url: str, secret: bytes, listener: socket.socket, *, with_worker: bool, with_mirror: bool, more: int
+) -> Children:
     env = os.environ | {
         "COUNTERFOIL_DATABASE_URL": url,
         "COUNTERFOIL_SECRET": secret.decode(),
@@ -148,4 +164,5 @@ def _children(url: str, secret: bytes, listener: socket.socket, *, with_worker: 
         LISTENER: str(listener.fileno()),
     }
     serving = [Child("child-api", (listener.fileno(),))] * more
-    return Children([Child("worker")] * with_worker + serving, env)
+    workers = [Child("worker views")] * with_worker + [Child("worker mirror")] * with_mirror
+    return Children(workers + serving, env)

@@ -2,8 +2,10 @@
 pragma solidity ^0.8.28;
 
 import {AccessControlDefaultAdminRules} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
+import {IERC165} from "@openzeppelin/contracts/interfaces/IERC165.sol";
 import {ICounterfoilTickets} from "./ICounterfoilTickets.sol";
 import {HolderTickets} from "./HolderTickets.sol";
+import {MarkedTickets} from "./MarkedTickets.sol";
 import {Operations} from "./Operations.sol";
 import {Reasons} from "./Reasons.sol";
 import {EventWord, EventWords} from "./Words.sol";
@@ -11,7 +13,7 @@ import {EventWord, EventWords} from "./Words.sol";
 /// @title A ticket ledger's mirror on a chain
 /// @notice The ledger's facts arrive in order, in batches, from one writer. What cannot apply is skipped and said, so
 /// that a holder's own transfer, which may come between, never stops the mirror. No money moves here.
-contract CounterfoilTickets is HolderTickets, AccessControlDefaultAdminRules {
+contract CounterfoilTickets is HolderTickets, MarkedTickets, AccessControlDefaultAdminRules {
     using Operations for bytes;
     using Operations for uint256;
 
@@ -102,7 +104,7 @@ contract CounterfoilTickets is HolderTickets, AccessControlDefaultAdminRules {
                 uint256 size = kind.size();
                 // An unknown kind has size 0, which is more than any rest when one is taken from it.
                 if (size - 1 >= ops.length - offset) revert Malformed(offset);
-                uint256 reason = _applyOne(totals, kind, head, ops, offset);
+                uint256 reason = _applyOne(totals, kind, head, ops.word(offset + Operations.TAIL_OFFSET));
                 if (reason != Reasons.NONE) emit OpSkipped(fromSeq, uint32(op), uint8(kind), uint8(reason));
                 offset += size;
             }
@@ -113,18 +115,19 @@ contract CounterfoilTickets is HolderTickets, AccessControlDefaultAdminRules {
         Totals memory totals,
         uint256 kind,
         uint256 head,
-        bytes calldata ops,
-        uint256 offset
+        uint256 tail
     ) private returns (uint256) {
         // The frequent ones first.
         if (kind == Operations.ISSUE) return _issue(totals, head);
         if (kind == Operations.DELIVER) return _move(totals, kind, head, 0);
-        if (kind == Operations.CHECK_IN_WORD) return _checkInWord(head.wordKeyOf(), ops.maskAt(offset));
+        if (kind == Operations.CHECK_IN_WORD) return _checkInWord(head.wordKeyOf(), tail.maskOf());
         if (kind == Operations.CHECK_IN) return _checkIn(head.tokenOf());
-        if (kind == Operations.RESALE) return _move(totals, kind, head, ops.priceAt(offset));
+        if (kind == Operations.RESALE) return _move(totals, kind, head, tail.priceOf());
         if (kind == Operations.MOVE) return _move(totals, kind, head, 0);
-        if (kind == Operations.VOID) return _voidOne(head.tokenOf());
-        if (kind == Operations.VOID_WORD) return _voidWord(head.wordKeyOf(), ops.maskAt(offset));
+        if (kind == Operations.VOID) return _void(head.tokenOf());
+        if (kind == Operations.VOID_WORD) return _voidWord(head.wordKeyOf(), tail.maskOf());
+        if (kind == Operations.UNDO_CHECK_IN) return _undoCheckIn(head.tokenOf());
+        if (kind == Operations.UNVOID) return _unvoid(head.tokenOf());
         return _configure(totals, head);
     }
 
@@ -161,86 +164,6 @@ contract CounterfoilTickets is HolderTickets, AccessControlDefaultAdminRules {
             totals.inWallets = totals.inWallets + (way & 1) - (way >> 1); // what comes to wallets, less what leaves them
         }
         return Reasons.NONE;
-    }
-
-    // -- Check-in and invalidation --------------------------------------------
-
-    function _checkIn(uint256 id) private returns (uint256) {
-        EventWord rules = _events[id >> 32];
-        if (uint32(id) >= rules.issued()) return _missing(rules);
-        Marks storage marks = _marks[id >> 8];
-        uint256 spent = marks.spent;
-        uint256 bit = _bitOf(id);
-        if (spent & bit != 0) return marks.void_ & bit == 0 ? Reasons.CHECKED_IN_ALREADY : Reasons.VOIDED;
-        if (rules.cancelled()) return Reasons.VOIDED;
-        marks.spent = spent | bit;
-        _mark(id >> 32, rules);
-        emit CheckedIn(id);
-        emit MetadataUpdate(id);
-        if (!rules.opensTransfers() && _tickets[id].slot.owner() != address(0)) emit Unlocked(id);
-        return Reasons.NONE;
-    }
-
-    function _voidOne(uint256 id) private returns (uint256) {
-        EventWord rules = _events[id >> 32];
-        if (uint32(id) >= rules.issued()) return _missing(rules);
-        Marks storage marks = _marks[id >> 8];
-        uint256 spent = marks.spent;
-        uint256 bit = _bitOf(id);
-        if (spent & bit != 0) return marks.void_ & bit == 0 ? Reasons.CHECKED_IN_ALREADY : Reasons.VOIDED_ALREADY;
-        marks.spent = spent | bit;
-        marks.void_ |= bit;
-        _mark(id >> 32, rules);
-        emit Voided(id);
-        emit MetadataUpdate(id);
-        bool wasOpen = rules.opensTransfers() && !rules.cancelled();
-        if (wasOpen && _tickets[id].slot.owner() != address(0)) emit Locked(id);
-        return Reasons.NONE;
-    }
-
-    /// For tickets in custody: nothing is said of the locks of those that are in wallets.
-    function _checkInWord(uint256 key, uint256 mask) private returns (uint256) {
-        EventWord rules = _events[key >> 24];
-        if (!rules.known()) return Reasons.UNKNOWN_EVENT;
-        uint256 applied = rules.cancelled() ? 0 : _spend(_marks[key], key, rules, mask);
-        if (applied != 0) emit CheckedInWord(uint32(key >> 24), uint24(key), applied);
-        return applied == mask && mask != 0 ? Reasons.NONE : Reasons.PARTIAL;
-    }
-
-    /// For tickets in custody, as above.
-    function _voidWord(uint256 key, uint256 mask) private returns (uint256) {
-        EventWord rules = _events[key >> 24];
-        if (!rules.known()) return Reasons.UNKNOWN_EVENT;
-        Marks storage marks = _marks[key];
-        uint256 applied = _spend(marks, key, rules, mask);
-        if (applied != 0) {
-            marks.void_ |= applied;
-            emit VoidedWord(uint32(key >> 24), uint24(key), applied);
-        }
-        return applied == mask && mask != 0 ? Reasons.NONE : Reasons.PARTIAL;
-    }
-
-    /// Those of the mask's tickets that are issued and not yet spent; they are now.
-    function _spend(Marks storage marks, uint256 key, EventWord rules, uint256 mask) private returns (uint256 applied) {
-        uint256 spent = marks.spent;
-        applied = mask & ~spent & _issuedBits(rules.issued(), uint32(key << 8));
-        if (applied == 0) return 0;
-        marks.spent = spent | applied;
-        _mark(key >> 24, rules);
-        emit BatchMetadataUpdate(key << 8, (key << 8) | 0xff);
-    }
-
-    /// A bit for each issued ticket among the 256 whose serials begin with `first`.
-    function _issuedBits(uint256 issued, uint256 first) private pure returns (uint256) {
-        if (issued <= first) return 0;
-        unchecked {
-            uint256 count = issued - first;
-            return count >= 256 ? type(uint256).max : (1 << count) - 1;
-        }
-    }
-
-    function _mark(uint256 number, EventWord rules) private {
-        if (!rules.marked()) _events[number] = rules.withMarks();
     }
 
     /// @inheritdoc ICounterfoilTickets
@@ -292,7 +215,7 @@ contract CounterfoilTickets is HolderTickets, AccessControlDefaultAdminRules {
     /// @notice ERC-165: which standards this contract keeps.
     function supportsInterface(
         bytes4 interfaceId
-    ) public view override(HolderTickets, AccessControlDefaultAdminRules) returns (bool) {
+    ) public view override(IERC165, HolderTickets, AccessControlDefaultAdminRules) returns (bool) {
         return HolderTickets.supportsInterface(interfaceId) || super.supportsInterface(interfaceId);
     }
 }

@@ -30,8 +30,10 @@ interface ICounterfoilTickets {
     event Resold(uint256 indexed tokenId, uint256 price, uint256 royalty);
     event CheckedIn(uint256 indexed tokenId);
     event CheckedInWord(uint32 indexed number, uint256 word, uint256 mask);
+    event CheckInUndone(uint256 indexed tokenId);
     event Voided(uint256 indexed tokenId);
     event VoidedWord(uint32 indexed number, uint256 word, uint256 mask);
+    event VoidUndone(uint256 indexed tokenId);
 
     /// A holder, and not the mirror, has transferred the ticket; `version` is the one after it.
     event HolderTransfer(uint256 indexed tokenId, address indexed from, address indexed to, uint16 version);

@@ -13,14 +13,19 @@ library Operations {
     uint256 internal constant CHECK_IN_WORD = 0x07; // number u32, word u24, mask 32 bytes
     uint256 internal constant VOID = 0x08; // token u64
     uint256 internal constant VOID_WORD = 0x09; // number u32, word u24, mask 32 bytes
+    uint256 internal constant UNDO_CHECK_IN = 0x0a; // token u64
+    uint256 internal constant UNVOID = 0x0b; // token u64
 
     /// A byte for each kind, the lowest for kind 0: the size of the operation with its first byte.
-    uint256 private constant SIZES = 0x28_09_28_09_27_1f_1f_0b_15_00;
+    uint256 private constant SIZES = 0x09_09_28_09_28_09_27_1f_1f_0b_15_00;
 
     /// The size of an operation of this kind, 0 for a kind that does not exist.
     function size(uint256 kind) internal pure returns (uint256) {
         return (SIZES >> (kind << 3)) & 0xff;
     }
+
+    /// The longest operation has 40 bytes: two words hold each, and its fields are shifted out of them.
+    uint256 internal constant TAIL_OFFSET = 8;
 
     /// The 32 bytes at this place.
     function word(bytes calldata ops, uint256 offset) internal pure returns (uint256 value) {
@@ -60,19 +65,13 @@ library Operations {
         return uint56(head >> 192);
     }
 
-    // -- Fields beyond --------------------------------------------------------
+    // -- Fields of the 32 bytes from the ninth on ------------------------------
 
-    /// The price of the resale that begins here.
-    function priceAt(bytes calldata ops, uint256 offset) internal pure returns (uint256) {
-        unchecked {
-            return uint64(word(ops, offset + 7));
-        }
+    function priceOf(uint256 tail) internal pure returns (uint256) {
+        return uint64(tail >> 8);
     }
 
-    /// The mask of the word that begins here.
-    function maskAt(bytes calldata ops, uint256 offset) internal pure returns (uint256) {
-        unchecked {
-            return word(ops, offset + 8);
-        }
+    function maskOf(uint256 tail) internal pure returns (uint256) {
+        return tail;
     }
 }

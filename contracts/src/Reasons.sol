@@ -19,6 +19,8 @@ library Reasons {
     /// Some or all bits of a word did not apply; the others did.
     uint256 internal constant PARTIAL = 11;
     uint256 internal constant VOIDED_ALREADY = 12;
+    uint256 internal constant NOT_CHECKED_IN = 13;
+    uint256 internal constant NOT_VOIDED = 14;
     /// Only for holders: the mirror moves locked tickets, because the ledger has its own rules.
-    uint256 internal constant LOCKED = 13;
+    uint256 internal constant LOCKED = 15;
 }

@@ -23,10 +23,12 @@ from adapters.inventory import PooledInventory, Taken
 from adapters.ledger import PostgresLedger
 from adapters.payments import SandboxPayments
 from adapters.sealing import Sealer
+from adapters.wallet_proofs import Erc4361Proofs
 from commands import account as accounts
 from commands import event as events
 from commands import order as orders
 from commands import ticket as tickets
+from commands import wallet as wallets
 from commands.kernel import Command, Handler, Ledger, decide, new_metadata
 from commands.order import Capture, Pick
 from domain.account import Account, Role
@@ -39,6 +41,7 @@ from domain.ticket import Ticket, TicketStatus
 from tests.adapters.ledger_parts import until
 from tests.domain.event_facts import details
 from tests.domain.happening import BUYER, NOW, ORGANIZER
+from tests.signer import Signer, new_signer
 
 SECRET = b"a secret that only these tests share"
 SCENARIO_SECONDS_MAX = 30.0
@@ -99,6 +102,7 @@ class Shop:
         self.clock = HandClock()
         self.store = PostgresLedger(database, Sealer(SECRET))
         self.codes = Ed25519TicketCodes(SECRET)
+        self.proofs = Erc4361Proofs(SECRET, "https://tickets.example", None)
         self.payments = WatchedPayments()
         self.inventory = WatchedInventory(self.store.follower, self._taken_of_tier, self.tickets)
         self._handlers = self._all_handlers()
@@ -134,6 +138,7 @@ class Shop:
             events.AddTier: partial(events.add_tier, clock=clock),
             events.ReleaseTickets: partial(events.release_tickets, clock=clock),
             events.StaffGates: partial(events.staff_gates, clock=clock),
+            events.SetResaleRules: partial(events.set_resale_rules, clock=clock),
             events.KeepTime: partial(events.keep_time, clock=clock),
             orders.PlaceOrder: partial(orders.place_order, inventory=self.inventory, clock=clock),
             orders.PayOrder: partial(orders.pay_order, providers=providers, clock=clock),
@@ -144,8 +149,15 @@ class Shop:
             tickets.TransferTicket: partial(tickets.transfer_ticket, clock=clock),
             tickets.AcceptTransfer: partial(tickets.accept_transfer, clock=clock),
             tickets.DeclineTransfer: partial(tickets.decline_transfer, clock=clock),
+            tickets.DeliverTicket: partial(tickets.deliver_ticket, clock=clock),
+            tickets.ReturnTicket: partial(tickets.return_ticket, clock=clock),
+            tickets.RecordChainTransfer: partial(tickets.record_chain_transfer, clock=clock),
+            tickets.IdentifyHolder: partial(tickets.identify_holder, clock=clock),
             tickets.RevokeTicket: partial(tickets.revoke_ticket, clock=clock),
             tickets.CheckIn: partial(tickets.check_in, codes=self.codes, clock=clock),
+            wallets.ChallengeWallet: partial(wallets.challenge_wallet, proofs=self.proofs, clock=clock),
+            wallets.LinkWallet: partial(wallets.link_wallet, proofs=self.proofs, clock=clock),
+            wallets.UnlinkWallet: partial(wallets.unlink_wallet, clock=clock),
         }
 
     # -- Scenes that scenarios begin with. -------------------------------------------------
@@ -190,6 +202,18 @@ class Shop:
     async def ticket(self, event: Event, *, buyer_id: UUID = BUYER) -> Ticket:
         """One, paid for."""
         return (await self.tickets_of(await self.bought(event, buyer_id=buyer_id)))[0]
+
+    async def proof(self, wallet: Signer, account_id: UUID) -> wallets.LinkWallet:
+        """What links the wallet to the account: a challenge of now, signed."""
+        asked = wallets.ChallengeWallet(address=wallet.address, chain_id=None, account_id=account_id)
+        message = (await self.do(asked)).message
+        return wallets.LinkWallet(message=message, signature=wallet.sign(message), account_id=account_id)
+
+    async def wallet(self, account_id: UUID) -> Signer:
+        """A new one, linked to the account."""
+        wallet = new_signer()
+        await self.do(await self.proof(wallet, account_id))
+        return wallet
 
     # -- What the ledger holds. --------------------------------------------------------------
 

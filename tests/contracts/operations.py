@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from eth_hash.auto import keccak
 
-RULES, ISSUE, DELIVER, MOVE, RESALE, CHECK_IN, CHECK_IN_WORD, VOID, VOID_WORD = range(1, 10)
-KINDS = range(1, 10)
+RULES, ISSUE, DELIVER, MOVE, RESALE, CHECK_IN, CHECK_IN_WORD, VOID, VOID_WORD, UNDO_CHECK_IN, UNVOID = range(1, 12)
 
 UNKNOWN_EVENT, NOT_ISSUED, OUT_OF_ORDER, WRONG_VERSION, WRONG_PLACE, CHECKED_IN_ALREADY, VOIDED = range(1, 8)
-ABOVE_CAP, BAD_RECEIVER, BAD_RULES, PARTIAL, VOIDED_ALREADY, LOCKED = range(8, 14)
+ABOVE_CAP, BAD_RECEIVER, BAD_RULES, PARTIAL, VOIDED_ALREADY, NOT_CHECKED_IN, NOT_VOIDED, LOCKED = range(8, 16)
 
 TRANSFERS_OPEN = 1
 CANCELLED = 2
@@ -55,6 +54,14 @@ def void(ticket: int) -> bytes:
 
 def void_word(number: int, word: int, mask: int) -> bytes:
     return _op(VOID_WORD, (number, 4), (word, 3), (mask, 32))
+
+
+def undo_check_in(ticket: int) -> bytes:
+    return _op(UNDO_CHECK_IN, (ticket, 8))
+
+
+def unvoid(ticket: int) -> bytes:
+    return _op(UNVOID, (ticket, 8))
 
 
 def next_hash(running: bytes, from_seq: int, to_seq: int, ops: bytes) -> bytes:

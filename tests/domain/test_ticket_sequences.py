@@ -18,7 +18,7 @@ from domain.kernel import Fact, Refusal
 from domain.ticket import Ticket, TicketStatus
 from tests.domain.event_facts import ON_SALE, WENT_LIVE, cancelled
 from tests.domain.happening import BUYER, DOORS, ENDS, FRIEND, NOW, ORDER, STRANGER, numbered
-from tests.domain.ticket_facts import held
+from tests.domain.ticket_facts import OTHER_WALLET, WALLET, held, transferred_on_chain
 from tests.given import STREAM, folded, stored
 
 Decision = Callable[[Ticket], None]
@@ -39,6 +39,12 @@ def enter(event: Event, code_age: int, at: datetime) -> Decision:
     return lambda ticket: ticket.check_in(event=event, custody=ticket.custody - code_age, gate="North", at=at)
 
 
+def sell_on(event: Event, to: UUID, price: int, wallet: str | None) -> Decision:
+    return lambda ticket: ticket.resell(event=event, to=to, price=price, wallet=wallet, at=NOW)
+
+
+WALLETS = st.sampled_from([WALLET, OTHER_WALLET])
+
 DECISIONS: st.SearchStrategy[Decision] = st.one_of(
     st.builds(hold, PEOPLE, st.sampled_from([ORDER, numbered(99)])),
     st.builds(lambda cause: lambda t: t.release(cause=cause, at=NOW), st.sampled_from(["expired", "cancelled"])),
@@ -51,6 +57,16 @@ DECISIONS: st.SearchStrategy[Decision] = st.one_of(
     st.builds(enter, EVENTS, st.integers(0, 1), TIMES),
     st.just(enter(LIVE, 0, DOORS)),
     st.just(lambda t: t.cancel(reason="sold to a tout", at=NOW)),
+    st.builds(sell_on, EVENTS, PEOPLE, st.sampled_from([0, 5000]), st.none() | WALLETS),
+    st.builds(lambda wallet: lambda t: t.deliver(wallet=wallet, at=NOW), WALLETS),
+    st.just(lambda t: t.return_to_custody(at=NOW)),
+    st.builds(
+        lambda wallet, to, block: lambda t: t.follow_chain(transferred_on_chain(wallet, to=to, block=block)),
+        WALLETS,
+        st.none() | PEOPLE,
+        st.integers(1, 3),
+    ),
+    st.builds(lambda wallet, who: lambda t: t.identify_holder(holder_id=who, wallet=wallet, at=NOW), WALLETS, PEOPLE),
 )
 BOUGHT: list[Decision] = [hold(BUYER, ORDER), lambda t: t.pay(at=NOW)]
 SEQUENCES = st.builds(
@@ -66,7 +82,7 @@ STEPS = {
     PAID: {PAID, CLAIMED, CHECKED_IN, CANCELLED},
     CLAIMED: {PAID, CLAIMED, CHECKED_IN, CANCELLED},
     CHECKED_IN: {CHECKED_IN},
-    CANCELLED: set(),
+    CANCELLED: {CANCELLED},
 }
 """What one fact can make of a ticket. Nothing leads back from an entry or from a cancellation."""
 
@@ -92,7 +108,9 @@ def lives(sequence: list[Decision]) -> list[Ticket]:
 @for_all(SEQUENCES)
 def test_a_ticket_is_never_in_an_impossible_state(sequence: list[Decision]) -> None:
     for ticket in lives(sequence):
-        assert (ticket.status is AVAILABLE) == (ticket.holder_id is None) == (ticket.order_id is None)
+        assert (ticket.status is AVAILABLE) == (ticket.order_id is None)
+        assert ticket.holder_id is not None or ticket.status is AVAILABLE or ticket.wallet is not None
+        assert ticket.wallet is None or ticket.status not in (AVAILABLE, HELD)
         assert (ticket.status is HELD) == (ticket.held_until is not None)
         assert (ticket.checked_in_at is not None) == (ticket.gate is not None) == (ticket.status is CHECKED_IN)
         assert (ticket.cancel_reason is not None) == (ticket.status is CANCELLED)
@@ -106,7 +124,7 @@ def test_a_ticket_is_never_in_an_impossible_state(sequence: list[Decision]) -> N
 def test_a_ticket_moves_only_forward(sequence: list[Decision]) -> None:
     for before, after in pairwise(lives(sequence)):
         assert after.status in STEPS[before.status]
-        changed_hands = before.holder_id != after.holder_id and after.holder_id is not None
+        changed_hands = before.holder_id != after.holder_id and after.status is not AVAILABLE
         assert after.custody >= before.custody + changed_hands
 
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from domain.kernel import Aggregate, Fact
 from domain.ticket import TicketStatus
-from projections import account, event_search, inventory, order, ticket
+from projections import account, event_search, inventory, order, ticket, wallet
 from projections.event_search import Search
 from projections.registry import ALL
 from tests.projections.book import Book
 from tests.projections.conftest import Ask
 from tests.projections.town import Town
+from tests.projections.town_wallets import unidentified
 
 SEEDS = range(4)
 ACTS = 400
@@ -67,17 +68,22 @@ def holdings(town: Town) -> Holdings:
     return {p: {t.id for t in town.tickets.values() if t.holder_id == p} for p in town.people}
 
 
+def linked(town: Town) -> Holdings:
+    """The streams of everybody's wallets."""
+    return {p: {w.id for w in town.wallets.values() if w.account_id == p} for p in town.people}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_views_are_what_the_aggregates_are_now_and_were_at_every_position(
     book: Book, ask: Ask, caught_up: Callable[[], int], seed: int
 ) -> None:
     town = Town(book, Random(seed))
-    moments: list[tuple[int, Figures, Holdings, dict[UUID, str]]] = []
+    moments: list[tuple[int, Figures, Holdings, Holdings, dict[UUID, str]]] = []
     for turn in range(ACTS):
         town.act()
         if turn % 40 == 39:
             statuses = {event.id: event.status.value for event in town.events.values()}
-            moments.append((town.position, figures(town), holdings(town), statuses))
+            moments.append((town.position, figures(town), holdings(town), linked(town), statuses))
         if turn % 150 == 149:
             caught_up()
     caught_up()
@@ -85,6 +91,8 @@ def test_views_are_what_the_aggregates_are_now_and_were_at_every_position(
     assert_tickets(town, ask)
     assert_orders(town, ask)
     assert_accounts(town, ask)
+    assert_wallets(town, ask)
+    assert_rules(town, ask)
     for moment in moments:
         assert_moment(ask, *moment)
     assert {event_id: answer(ask, event_id, None) for event_id in town.events} == figures(town)
@@ -96,12 +104,16 @@ def answer(ask: Ask, event_id: UUID, as_of: int | None) -> list[tuple[UUID, int,
     return [(t.tier_id, t.capacity, t.available, t.held, t.sold, t.checked_in) for t in tiers]
 
 
-def assert_moment(ask: Ask, position: int, then: Figures, held: Holdings, statuses: dict[UUID, str]) -> None:
+def assert_moment(
+    ask: Ask, position: int, then: Figures, held: Holdings, wallets: Holdings, statuses: dict[UUID, str]
+) -> None:
     assert {event_id: answer(ask, event_id, position) for event_id in then} == then
     for person, ids in held.items():
         rows = ask(ticket.held_by_as_of, person, position, limit=LIMIT)
         assert {ticket_id for ticket_id, _ in rows} == ids
         assert [at for _, at in rows] == sorted((at for _, at in rows), reverse=True)
+    for person, ids in wallets.items():
+        assert {wallet_id for wallet_id, _ in ask(wallet.of_account_as_of, person, position, limit=LIMIT)} == ids
     shown = ask(event_search.search, Search(as_of=position), limit=LIMIT)
     assert {e.event_id: e.status for e in shown} == {e: s for e, s in statuses.items() if s != "draft"}
 
@@ -117,6 +129,7 @@ def assert_tickets(town: Town, ask: Ask) -> None:
             assert (row.order_id, row.offered_to, row.attendee_name) == (t.order_id, t.offered_to, t.attendee_name)
             assert (row.held_until, row.checked_in_at, row.gate) == (t.held_until, t.checked_in_at, t.gate)
             assert (row.price, row.serial, row.cancel_reason) == (t.price, t.serial, t.cancel_reason)
+            assert row.wallet == t.wallet
     for event in town.events.values():
         for tier_id in event.tiers:
             taken = {row.ticket_id: row for row in ask(ticket.taken_of_tier, event.id, tier_id)}
@@ -143,6 +156,21 @@ def assert_accounts(town: Town, ask: Ask) -> None:
     rows = ask(account.listed, limit=LIMIT)
     assert [row.account_id for row in rows] == [a.id for a in reversed(town.accounts)]
     assert [(row.email, set(row.roles)) for row in rows] == [(a.email, set(a.roles)) for a in reversed(town.accounts)]
+
+
+def assert_wallets(town: Town, ask: Ask) -> None:
+    for person, ids in linked(town).items():
+        rows = ask(wallet.of_account, person, limit=LIMIT)
+        assert {wallet_id for wallet_id, _ in rows} == ids
+        assert [at for _, at in rows] == sorted((at for _, at in rows), reverse=True)
+    assert set(ask(wallet.unidentified_tickets, limit=LIMIT)) == unidentified(town)
+
+
+def assert_rules(town: Town, ask: Ask) -> None:
+    shown = ask(event_search.search, Search(), limit=LIMIT)
+    assert {e.event_id: e.resale_rules for e in shown} == {
+        e.id: e.resale_rules for e in town.events.values() if e.status != "draft"
+    }
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

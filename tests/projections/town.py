@@ -17,6 +17,8 @@ from domain.money import Money
 from domain.order import Line, Order, OrderStatus
 from domain.seat import Seat, ticket_id
 from domain.ticket import Ticket, TicketStatus
+from domain.wallet import Wallet
+from tests.projections import town_wallets
 
 NOW = datetime(2031, 5, 17, 20, 0, tzinfo=UTC)
 CITIES = ("Berlin", "Lisboa", "東京", None)
@@ -58,6 +60,7 @@ class Town:
         self.events: dict[UUID, Event] = {}
         self.orders: dict[UUID, Order] = {}
         self.tickets: dict[UUID, Ticket] = {}
+        self.wallets: dict[str, Wallet] = {}
         self.position = 0
         self._clock = NOW
 
@@ -75,7 +78,7 @@ class Town:
                 self.random.choices(ACTIONS, WEIGHTS)[0](self)
         return self.position
 
-    def saved(self, *aggregates: Account | Event | Order | Ticket) -> None:
+    def saved(self, *aggregates: Account | Event | Order | Ticket | Wallet) -> None:
         self.position = self.book.save(*aggregates) or self.position
 
     # -- People --------------------------------------------------------------------
@@ -126,48 +129,48 @@ class Town:
         event.release(tier.tier_id, release, at=self.now())
 
     def release_more(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         self._release(event, self.random.choice(list(event.tiers.values())))
         self.saved(event)
 
     def change_details(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         event.change(self._details(), at=self.now())
         self.saved(event)
 
     def postpone(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         starts_at = event.known_details.starts_at + timedelta(minutes=1)
         event.postpone(starts_at=starts_at, ends_at=event.known_details.ends_at + timedelta(hours=1), at=self.now())
         self.saved(event)
 
     def keep_time(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         event.keep_time(at=self.random.choice((NOW, event.known_details.ends_at)))
         self.saved(event)
 
     def cancel_event(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         event.cancel(reason="rain", at=self.now())
         self.saved(event)
 
     def archive(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         event.archive(at=self.now())
         self.saved(event)
 
     def staff_gates(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         event.staff_gates((self.random.choice(self.people),), at=self.now())
         self.saved(event)
 
-    def _any_event(self) -> Event:
+    def any_event(self) -> Event:
         return self.random.choice(list(self.events.values()))
 
     # -- Buyers --------------------------------------------------------------------
 
     def order(self) -> None:
-        event = self._any_event()
+        event = self.any_event()
         tier = event.tier_on_sale(self.random.choice(list(event.tiers)), at=NOW)
         places = _places(event, tier)
         places = self.random.sample(places, min(len(places), self.random.randrange(1, TICKETS_PER_ORDER)))
@@ -239,7 +242,7 @@ class Town:
 
     def hand_on(self) -> None:
         """Claim, transfer, offer, accept or take back, as it comes."""
-        ticket, friend, at = self._any_ticket(), self.random.choice(self.people), self.now()
+        ticket, friend, at = self.any_ticket(), self.random.choice(self.people), self.now()
         choice = self.random.randrange(5)
         if choice == 0:
             ticket.claim(attendee_name="O'Brien \\ Łucja", at=at)
@@ -254,12 +257,12 @@ class Town:
         self.saved(ticket)
 
     def check_in(self) -> None:
-        ticket = self._any_ticket()
+        ticket = self.any_ticket()
         event = self.events[ticket.known_event_id]
         ticket.check_in(event=event, custody=ticket.custody, gate="North", at=NOW)
         self.saved(ticket)
 
-    def _any_ticket(self) -> Ticket:
+    def any_ticket(self) -> Ticket:
         return self.random.choice(list(self.tickets.values()))
 
 
@@ -299,6 +302,14 @@ LIKELY: dict[Callable[[Town], None], int] = {
     Town.refund: 3,
     Town.hand_on: 15,
     Town.check_in: 6,
+    town_wallets.link_wallet: 6,
+    town_wallets.unlink_wallet: 2,
+    town_wallets.deliver: 8,
+    town_wallets.take_back: 2,
+    town_wallets.resell: 4,
+    town_wallets.move_on_chain: 8,
+    town_wallets.identify_holder: 4,
+    town_wallets.set_resale_rules: 2,
 }
 ACTIONS = list(LIKELY)
 WEIGHTS = list(LIKELY.values())

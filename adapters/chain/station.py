@@ -1,0 +1,170 @@
+"""One chain and everything that runs for it: the mirror, the watcher, reconciliations, each at its own pace.
+
+What goes wrong with a node is noted where `GET /v1/chain/status` shows it and tried again, less and less often; selling
+does not know of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from adapters.chain import deployments
+from adapters.chain.attach import NotDeployedError, Roles, attach, deploy, make_sure
+from adapters.chain.deployments import Deployment
+from adapters.chain.embedded_node import EmbeddedNode
+from adapters.chain.http_node import HttpNode
+from adapters.chain.mirror import Mirror
+from adapters.chain.node import ChainError, Node
+from adapters.chain.signer import Offer, Signer
+from adapters.leader import leadership
+from adapters.postgres import connect
+
+MIRROR = 0x0C0F_0005
+"""Advisory lock of whoever speaks to a contract; the deployment's id is added below it."""
+LOCK_BITS = 16
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 30.0
+IDLE_SECONDS = 0.5
+BUSY_SECONDS = {True: 0.02, False: 0.2}
+"""Between two looks while something is on its way; the EVM in the process answers at once."""
+
+log = structlog.get_logger()
+
+
+class ChainSettings(NamedTuple):
+    """How chains are spoken to."""
+
+    chain_id: int | None
+    key: bytes
+    admin: str
+    """The address that administers a contract that the embedded default deploys."""
+    confirmations: int | None
+    fee_gwei_max: int
+    base_uri: str
+
+
+@dataclass(slots=True)
+class Post:
+    """A station that leads: its connection, its contract."""
+
+    conn: AsyncConnection
+    node: Node
+    deployment: Deployment
+
+
+class Station:
+    """For one chain. ``url`` None: the EVM in the process, to which a contract is deployed at the start."""
+
+    def __init__(self, database_url: str, url: str | None, settings: ChainSettings) -> None:
+        self.database_url = database_url
+        self.node: Node = HttpNode(url) if url is not None else EmbeddedNode()
+        self.embedded = url is None
+        self.signer = Signer(settings.key)
+        self.offer = Offer(gwei_max=settings.fee_gwei_max)
+        self.settings = settings
+        self.leads = asyncio.Event()
+        """Set while the contract is ours to speak to."""
+
+    async def run(self, *duties: Callable[[Post], Awaitable[None]]) -> None:
+        """Lead, or stand by until it is our turn, and do the duties (see `mirror`) until cancelled."""
+        retry = RETRY_SECONDS_MIN
+        try:
+            while True:
+                try:
+                    async with self._post() as post:
+                        retry = RETRY_SECONDS_MIN
+                        self.leads.set()
+                        async with asyncio.TaskGroup() as tasks:
+                            for duty in duties:
+                                tasks.create_task(self._persist(duty, post))
+                except* (ChainError, psycopg.OperationalError, psycopg.InterfaceError) as errors:
+                    log.warning("chain_not_attached", chain=self.node.name, why=_first_line(errors))
+                finally:
+                    self.leads.clear()
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, RETRY_SECONDS_MAX)
+        finally:
+            await self.node.close()
+
+    @asynccontextmanager
+    async def _post(self) -> AsyncIterator[Post]:
+        async with AsyncExitStack() as stack:
+            conn = await stack.enter_async_context(await connect(self.database_url, "counterfoil_app"))
+            if self.embedded:
+                await stack.enter_async_context(leadership(self.database_url, MIRROR << LOCK_BITS))
+                yield Post(conn, self.node, await self._settle_in(conn))
+                return
+            deployment = await self._attach(conn)
+            await stack.enter_async_context(leadership(self.database_url, MIRROR << LOCK_BITS | deployment.id))
+            yield Post(conn, self.node, deployment)
+
+    async def _settle_in(self, conn: AsyncConnection) -> Deployment:
+        """A contract on the EVM in the process: the one that it has already, or a new one."""
+        with suppress(NotDeployedError):
+            return await attach(conn, self.node, self.signer, chain_id=None)
+        roles = Roles(self.settings.admin, self.settings.admin, self.settings.admin)
+        base_uri = self.settings.base_uri
+        return await deploy(conn, self.node, self.signer, self.offer, roles, chain_id=None, base_uri=base_uri)
+
+    async def _attach(self, conn: AsyncConnection) -> Deployment:
+        """Raises ChainError; that a known contract cannot be found is noted with it."""
+        try:
+            return await attach(conn, self.node, self.signer, chain_id=self.settings.chain_id)
+        except NotDeployedError:
+            raise
+        except ChainError as error:
+            for deployment in await deployments.known(conn):
+                if not deployment.embedded:
+                    await deployments.set_problem(conn, deployment.id, str(error))
+            raise
+
+    async def _persist(self, duty: Callable[[Post], Awaitable[None]], post: Post) -> None:
+        """Do a duty again after everything that an operator can put right. What is not of that kind ends the process."""
+        retry = RETRY_SECONDS_MIN
+        while True:
+            started = asyncio.get_running_loop().time()
+            try:
+                await duty(post)
+            except ChainError as error:
+                log.warning("chain_waits", chain=self.node.name, why=str(error))
+                async with await connect(self.database_url, "counterfoil_app") as conn:
+                    await deployments.set_problem(conn, post.deployment.id, str(error))
+            if asyncio.get_running_loop().time() - started > RETRY_SECONDS_MAX:
+                retry = RETRY_SECONDS_MIN
+            await asyncio.sleep(retry)
+            retry = min(2 * retry, RETRY_SECONDS_MAX)
+
+    async def mirror(self, post: Post) -> None:
+        """Keep the contract level with the ledger. Raises ChainError."""
+        if not self.embedded:
+            await make_sure(post.conn, self.node, self.signer, post.deployment.contract)
+        mirror = Mirror(
+            post.conn,
+            self.node,
+            post.deployment,
+            self.signer,
+            self.offer,
+            confirmations=0 if self.embedded else self.settings.confirmations,
+        )
+        well = False
+        while True:
+            done = await mirror.step()
+            if not well:
+                await deployments.set_problem(post.conn, post.deployment.id, None)
+                well = True
+            if not (done and self.embedded):
+                await asyncio.sleep(BUSY_SECONDS[self.embedded] if mirror.busy or done else IDLE_SECONDS)
+
+
+def _first_line(errors: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
