@@ -35,7 +35,7 @@ from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
-from commands import account, event, order, ticket, wallet
+from commands import account, event, order, reconciliation, ticket, wallet
 from commands.kernel import Answer, Command, Handler, Key, KeyReusedError, Metadata, decide, new_metadata
 from commands.kernel import Ledger as CommandLedger
 from commands.order import PaymentProvider
@@ -119,6 +119,9 @@ class Application:
             ticket.RecordChainTransfer: partial(ticket.record_chain_transfer, clock=clock),
             ticket.IdentifyHolder: partial(ticket.identify_holder, clock=clock),
             ticket.RevokeTicket: partial(ticket.revoke_ticket, clock=clock),
+            reconciliation.RequestReconciliation: partial(reconciliation.request_reconciliation, clock=clock),
+            reconciliation.CompleteReconciliation: partial(reconciliation.complete_reconciliation, clock=clock),
+            reconciliation.FailReconciliation: partial(reconciliation.fail_reconciliation, clock=clock),
             ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
             wallet.LinkWallet: partial(wallet.link_wallet, proofs=self.wallet_proofs, clock=clock),
             wallet.UnlinkWallet: partial(wallet.unlink_wallet, clock=clock),
@@ -243,8 +246,8 @@ def timekeeper_leadership(app: Application) -> AbstractAsyncContextManager[None]
     return leadership(app.database_url, TIMEKEEPER)
 
 
-def stations(app: Application) -> list[Station]:
-    """One for each chain that the ledger is to be mirrored to."""
+def stations(app: Application, *urls: str) -> list[Station]:
+    """One for each chain that the ledger is to be mirrored to, or for those at these addresses."""
     from adapters.chain.signer import Signer  # noqa: PLC0415 - an EVM takes a second to import; few processes need one
     from adapters.chain.station import ChainSettings, Station  # noqa: PLC0415
 
@@ -255,10 +258,17 @@ def stations(app: Application) -> list[Station]:
         admin=Signer(derive(app.secret, "chain admin")).address,
         confirmations=settings.chain_confirmations,
         fee_gwei_max=settings.chain_fee_gwei_max,
-        base_uri=f"{settings.public_url}/v1/chains/",
+        base_uri=f"{settings.public_url}/v1/chains/{{chain_id}}/tokens/",
     )
-    urls: tuple[str | None, ...] = settings.chain_urls if settings.chain_urls is not None else (None,)
-    return [Station(app.database_url, url, keys) for url in urls]
+    configured: tuple[str | None, ...] = settings.chain_urls if settings.chain_urls is not None else (None,)
+    return [Station(app.database_url, url, keys) for url in urls or configured]
+
+
+def contract_source() -> str:
+    """The compiler's input for the contract, as block explorers want it."""
+    from contracts import verification_input  # noqa: PLC0415
+
+    return verification_input()
 
 
 def run_projectors(url: str, stop: threading.Event) -> None:
@@ -282,6 +292,7 @@ __all__ = [
     "RebuildReport",
     "RebuildRunningError",
     "StoredFact",
+    "contract_source",
     "prepare",
     "rebuild_views",
     "run_projectors",

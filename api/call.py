@@ -22,6 +22,7 @@ from commands.kernel import Command, Key, Ledger, Render, decide, new_metadata
 from domain.account import Account
 from domain.event import Event, EventStatus
 from domain.kernel import Aggregate, ForbiddenError, InvalidError, NotFoundError
+from domain.ticket import Ticket
 
 if TYPE_CHECKING:
     from api.bootstrap import Application
@@ -84,6 +85,15 @@ class Call(StrictRequest):
         if not event.exists or (event.status is EventStatus.DRAFT and not self.sees_drafts_of(event)):
             raise NotFoundError
         return event
+
+    async def ticket_seen_by_caller(self, ticket_id: UUID, as_of: int | None = None) -> tuple[Ticket, Event]:
+        """Raises NotFoundError unless the caller holds it (or held it then), was offered it, sells it or oversees."""
+        ticket = await self.fold(Ticket, ticket_id, as_of)
+        event = (await self.fold_all(Event, (ticket.known_event_id,), as_of))[0]
+        mine = self.user_id in (ticket.holder_id, ticket.offered_to, event.organizer_id)
+        if not mine and not self.oversees:
+            raise NotFoundError
+        return ticket, event
 
     def sees_drafts_of(self, event: Event) -> bool:
         """Whether the caller may know what the event is, or was, before it is published."""

@@ -6,11 +6,15 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
 from api.bootstrap import Application, stations
 from api.settings import Settings
+from commands.ticket import RecordChainTransfer
+
+ACTOR = "system:mirror"
 
 log = structlog.get_logger()
 
@@ -26,12 +30,20 @@ async def run_mirror(settings: Settings, url: str, secret: bytes) -> None:
 
 
 @asynccontextmanager
-async def mirroring(app: Application) -> AsyncIterator[None]:
-    """Mirror to every configured chain until the end of the block."""
+async def mirroring(app: Application, *urls: str) -> AsyncIterator[None]:
+    """Mirror to every configured chain, or to those at these addresses, until the end of the block."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(station.run(station.mirror)) for station in stations(app)]
+        running = [
+            tasks.create_task(station.run(station.mirror, station.watching(partial(_record, app))))
+            for station in stations(app, *urls)
+        ]
         try:
             yield
         finally:
             for task in running:
                 task.cancel()
+
+
+async def _record(app: Application, transfer: RecordChainTransfer) -> None:
+    """The ledger hears of what a holder did on a chain; hearing of it again adds nothing."""
+    await app.execute(transfer, actor=ACTOR)

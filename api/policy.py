@@ -23,5 +23,7 @@ ADMIN = Policy("admin", roles=frozenset({Role.ADMIN}))
 AT_THE_GATE = Policy("gate", roles=frozenset({Role.ORGANIZER, Role.GATE}))
 LEDGER_READER = Policy("ledger-reader", roles=frozenset({Role.ANALYST, Role.AUDITOR, Role.ADMIN}))
 
+CHAIN_AUDITOR = Policy("chain-auditor", roles=frozenset({Role.AUDITOR, Role.ADMIN}))
+
 OVERSEERS = LEDGER_READER.roles
 """Roles that may read, never change, what belongs to others."""

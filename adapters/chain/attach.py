@@ -99,7 +99,10 @@ async def deploy(
     chain_id: int | None,
     base_uri: str,
 ) -> Deployment:
-    """A fresh contract, which the mirror fills from position 0. It takes the place of the one in use on that chain."""
+    """A fresh contract, which the mirror fills from position 0. It takes the place of the one in use on that chain.
+
+    ``base_uri`` is where the tokens' metadata is; ``{chain_id}`` in it is replaced.
+    """
     found_id, genesis = await identify(node, chain_id)
     if isinstance(node, EmbeddedNode):
         await node.endow(signer.address)
@@ -108,7 +111,7 @@ async def deploy(
     arguments = contract.constructor(
         name=NAME,
         symbol=SYMBOL,
-        base_uri=base_uri,
+        base_uri=base_uri.replace("{chain_id}", str(found_id)),
         admin=roles.admin,
         syncer=signer.address,
         pauser=roles.pauser,

@@ -93,7 +93,7 @@ async def _store_plan(conn: AsyncConnection, deployment: int, batch: int, plan: 
             " select %s, t.*, %s from unnest(%s::bigint[], %s::uuid[], %s::text[], %s::integer[], %s::boolean[],"
             " %s::boolean[]) t on conflict (deployment, token) do update set wallet = excluded.wallet,"
             " version = excluded.version, checked_in = excluded.checked_in, voided = excluded.voided,"
-            " batch = excluded.batch",
+            " batch = greatest(chain.tokens.batch, excluded.batch)",
             (
                 deployment,
                 batch,
@@ -182,12 +182,12 @@ async def last_finalized(conn: AsyncConnection, deployment: int, *, before: int 
 
 
 async def attempts(conn: AsyncConnection, deployment: int, batches: Sequence[int]) -> dict[int, list[Attempt]]:
-    """The transactions signed for these batches, oldest first."""
+    """The transactions signed for these batches, with the lowest offer first."""
     found: dict[int, list[Attempt]] = {number: [] for number in batches}
     async with conn.cursor(row_factory=class_row(Attempt)) as cursor:
         await cursor.execute(
             "select transaction, batch, nonce, raw, max_fee::numeric, priority_fee from chain.attempts"
-            " where deployment = %s and batch = any(%s) order by signed_at, nonce",
+            " where deployment = %s and batch = any(%s) order by nonce, max_fee",
             (deployment, list(batches)),
         )
         async for attempt in cursor:
@@ -195,6 +195,29 @@ async def attempts(conn: AsyncConnection, deployment: int, batches: Sequence[int
                 attempt._replace(max_fee=int(attempt.max_fee), priority_fee=int(attempt.priority_fee))
             )
     return found
+
+
+def current(batch: OpenBatch, attempts: Sequence[Attempt]) -> Attempt:
+    """The one to be sent: of those at the batch's nonce, the one that offers most. No clock says which is the latest."""
+    return max((attempt for attempt in attempts if attempt.nonce == batch.nonce), key=lambda a: a.max_fee)
+
+
+class Tried(NamedTuple):
+    nonces: int
+    """How many were used up for the batch."""
+    seconds_ago: float
+
+
+async def tried(conn: AsyncConnection, deployment: int, number: int) -> Tried:
+    """How often a batch was signed at another nonce, and when it was signed last."""
+    cursor = await conn.execute(
+        "select count(distinct nonce), coalesce(extract(epoch from now() - max(signed_at)), 0)::float8"
+        " from chain.attempts where deployment = %s and batch = %s",
+        (deployment, number),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return Tried(*row)
 
 
 async def is_ours(conn: AsyncConnection, deployment: int, cursor: int, running_hash: bytes) -> bool:
@@ -252,8 +275,17 @@ async def mark_mined(
     async with conn.transaction():
         await conn.execute(
             "update chain.batches set state = 'mined', block_number = %s, block_hash = %s,"
-            " transaction = %s, gas_used = %s, mined_at = now() where deployment = %s and number = %s",
-            (receipt.block_number, receipt.block_hash, receipt.transaction, receipt.gas_used, deployment, number),
+            " transaction = %s, gas_used = %s, mined_at = now(), nonce = (select a.nonce from chain.attempts a"
+            " where a.deployment = batches.deployment and a.transaction = %s) where deployment = %s and number = %s",
+            (
+                receipt.block_number,
+                receipt.block_hash,
+                receipt.transaction,
+                receipt.gas_used,
+                receipt.transaction,
+                deployment,
+                number,
+            ),
         )
         await _store_skipped(conn, deployment, number, skipped)
 

@@ -17,7 +17,7 @@ from projections.kernel import Recorded
 
 PAGE_FACTS = 2_000
 TOKENS_KEPT_MAX = 50_000
-"""In memory. More are forgotten between two pages and loaded again when they are needed."""
+"""In memory. More are forgotten between two pages, as far as they are stored, and loaded again when they are needed."""
 CLOSE_AFTER = timedelta(seconds=2)
 """A batch that is not full waits this long for more, counted from its first fact."""
 UNSENT_POSITIONS = 1_000
@@ -40,7 +40,7 @@ class Filled:
     position: int = 0
     """The ledger's, up to which everything is in it or in those before."""
     since: datetime | None = None
-    """When its first fact was recorded."""
+    """When its first fact was recorded: never later than now, whatever the database's clock says."""
 
 
 class Feed:
@@ -58,7 +58,7 @@ class Feed:
         """The next batch, once it is full or has waited long enough; None: nothing is due."""
         while True:
             while self._page:
-                if not self._follow(self._page[0]):
+                if not self._follow(self._page[0], now):
                     return self._close()
                 self._page.popleft()
                 if self._filled.draft.facts >= FACTS_MAX:
@@ -73,7 +73,7 @@ class Feed:
             await self._note_unsent()
         return None
 
-    def _follow(self, recorded: Recorded) -> bool:
+    def _follow(self, recorded: Recorded, now: datetime) -> bool:
         """Whether the fact found room in the batch."""
         filled = self._filled
         operations = self.plan.follow(recorded)
@@ -84,7 +84,7 @@ class Feed:
         filled.position = recorded.position
         if operations:
             filled.draft.add(operations)
-            filled.since = filled.since or recorded.recorded_at
+            filled.since = filled.since or min(recorded.recorded_at, now)
         return True
 
     def _close(self) -> Filled:
@@ -103,10 +103,15 @@ class Feed:
         await cursor.execute(READ, (self._read, until), prepare=True)
         self._page.extend(fact for row in await cursor.fetchall() if (fact := _decoded(*row)) is not None)
         self._read = until
-        if len(self.plan.tokens) > TOKENS_KEPT_MAX and not self._filled.touched:
-            self.plan.tokens.clear()
+        if len(self.plan.tokens) > TOKENS_KEPT_MAX:
+            self._forget()
         await batches.load_tokens(self._conn, self._deployment, self.plan, tickets_of(self._page))
         return True
+
+    def _forget(self) -> None:
+        """All tokens but those that are not stored yet."""
+        tokens = self.plan.tokens
+        self.plan.tokens = {ticket: tokens[ticket] for ticket in self._filled.touched.tickets if ticket in tokens}
 
     async def _note_unsent(self) -> None:
         filled = self._close()

@@ -2,246 +2,233 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from itertools import count
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-from web3 import AsyncHTTPProvider
-from web3.types import RPCEndpoint, RPCResponse
 
+from adapters.chain.answers import (
+    asks_for_less,
+    block_of,
+    data_of,
+    is_known,
+    log_of,
+    number_of,
+    receipt_of,
+    refusal_of,
+    result_of,
+    words_of,
+)
 from adapters.chain.node import (
     LATEST,
-    BalanceTooLowError,
     Block,
     ChainError,
     Log,
     NodeUnreachableError,
-    NonceUsedError,
     RangeRefusedError,
     Receipt,
-    RevertedError,
-    TransactionRefusedError,
-    UnderpricedError,
 )
 
+T = TypeVar("T")
+
 ANSWER_SECONDS_MAX = 20.0
-BATCH_MAX = 100
-"""Questions in one request."""
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""Ten thousand logs take eight million."""
+CHUNK_BYTES = 1 << 16
+QUESTIONS_MAX = 100
+"""In one request."""
 TIP_DEFAULT = 1_000_000_000
 """Wei: where the node does not say what a fitting priority fee is."""
-
-KNOWN = ("already known", "already imported", "known transaction", "already exists")
-NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "old nonce")
-UNDERPRICED = ("underpriced", "fee too low", "less than block base fee", "max fee per gas less", "feetoolow")
-TOO_POOR = ("insufficient funds", "insufficient balance")
-TOO_MANY = ("range", "too many", "limit", "more than", "exceed", "response size", "query timeout")
-REVERTED = 3
-"""The code of an answer to a call that the contract refused; its data is the error."""
-
-
-class _Provider(AsyncHTTPProvider):
-    """web3's provider, reading answers with the faster parser: an answer may hold ten thousand logs."""
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
-        answer: RPCResponse = orjson.loads(raw_response)
-        return answer
 
 
 class HttpNode:
     """See `Node`. Nothing is retried here: whoever asks knows what a second try would mean."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        self._provider = _Provider(
-            url,
-            request_kwargs={"timeout": aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)},
-            exception_retry_configuration=None,
-        )
+        self.name, self._fault = _name_of(url)
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
+        self._ids = count(1)
+        self._takes_several = True
 
     async def close(self) -> None:
-        await self._provider.disconnect()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def chain_id(self) -> int:
-        return _number(await self._ask("eth_chainId"))
+        return await self._ask(number_of, "eth_chainId")
 
     async def block(self, which: int | str) -> Block | None:
-        return _block(await self._ask("eth_getBlockByNumber", _tag(which), False))
+        return await self._ask(block_of, "eth_getBlockByNumber", _tag(which), False)
 
     async def blocks(self, numbers: Sequence[int]) -> list[Block | None]:
-        asked = [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
-        return [_block(_result(answer)) for answer in await self._ask_all(asked)]
+        return await self._ask_all(block_of, "eth_getBlockByNumber", [(hex(number), False) for number in numbers])
 
     async def code(self, address: str) -> bytes:
-        return _bytes(await self._ask("eth_getCode", address, LATEST))
+        return await self._ask(data_of, "eth_getCode", address, LATEST)
 
     async def balance(self, address: str) -> int:
-        return _number(await self._ask("eth_getBalance", address, LATEST))
+        return await self._ask(number_of, "eth_getBalance", address, LATEST)
 
     async def nonce(self, address: str) -> int:
-        return _number(await self._ask("eth_getTransactionCount", address, LATEST))
+        return await self._ask(number_of, "eth_getTransactionCount", address, LATEST)
 
     async def call(self, to: str, data: bytes, block: int | str = LATEST) -> bytes:
-        return _bytes(await self._ask("eth_call", {"to": to, "data": "0x" + data.hex()}, _tag(block)))
+        return await self._ask(data_of, "eth_call", {"to": to, "data": _hex(data)}, _tag(block))
 
     async def tip(self) -> int:
         try:
-            return _number(await self._ask("eth_maxPriorityFeePerGas"))
+            return await self._ask(number_of, "eth_maxPriorityFeePerGas")
         except NodeUnreachableError:
             raise
         except ChainError:
             return TIP_DEFAULT
 
     async def send(self, raw: bytes) -> None:
-        answer = await self._request("eth_sendRawTransaction", ("0x" + raw.hex(),))
-        if "error" in answer:
-            _refuse(str(answer["error"].get("message", answer["error"])))
+        answer = await self._request("eth_sendRawTransaction", (_hex(raw),))
+        error = answer.get("error")
+        if error is not None and not is_known(text := words_of(error)):
+            raise refusal_of(text)
 
     async def receipts(self, transactions: Sequence[bytes]) -> list[Receipt | None]:
-        asked = [("eth_getTransactionReceipt", ("0x" + transaction.hex(),)) for transaction in transactions]
-        return [_receipt(_result(answer)) for answer in await self._ask_all(asked)]
+        asked = [(_hex(transaction),) for transaction in transactions]
+        return await self._ask_all(receipt_of, "eth_getTransactionReceipt", asked)
 
     async def logs(self, address: str, topics: Sequence[bytes], first: int, last: int) -> list[Log]:
         wanted = {"address": address, "topics": [_hexes(topics)], "fromBlock": hex(first), "toBlock": hex(last)}
         answer = await self._request("eth_getLogs", (wanted,))
-        if "error" in answer:
-            text = str(answer["error"].get("message", answer["error"]))
-            if first < last and any(sign in text.lower() for sign in TOO_MANY):
-                raise RangeRefusedError(f"{self.name} refuses the blocks {first} to {last}: {text}")
-        return [log_of(log) for log in _result(answer) or ()]
+        error = answer.get("error")
+        if error is not None and first < last and asks_for_less(text := words_of(error)):
+            raise RangeRefusedError(f"{self.name} refuses the blocks {first} to {last}: {text}")
+        return self._understand(_logs_of, answer)
 
     async def logs_of_block(self, address: str, topics: Sequence[bytes], block_hash: bytes) -> list[Log]:
-        wanted = {"address": address, "topics": [_hexes(topics)], "blockHash": "0x" + block_hash.hex()}
-        return [log_of(log) for log in await self._ask("eth_getLogs", wanted) or ()]
+        wanted = {"address": address, "topics": [_hexes(topics)], "blockHash": _hex(block_hash)}
+        return await self._ask(_logs_of, "eth_getLogs", wanted)
 
     async def rpc(self, method: str, *params: Any) -> Any:
         """Any other question: what development nodes understand beyond the standard."""
-        return await self._ask(method, *params)
+        return await self._ask(_as_it_is, method, *params)
 
-    async def _ask(self, method: str, *params: Any) -> Any:
-        return _result(await self._request(method, params))
+    # -- Asking. ---------------------------------------------------------------------
 
-    async def _ask_all(self, asked: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Mapping[str, Any]]:
-        answers: list[Mapping[str, Any]] = []
-        for start in range(0, len(asked), BATCH_MAX):
-            part = [(RPCEndpoint(method), list(params)) for method, params in asked[start : start + BATCH_MAX]]
-            async with _understood(self.name):
-                found = await self._provider.make_batch_request(part)
-            if not isinstance(found, list) or len(found) != len(part):
-                raise ChainError(f"{self.name} does not answer several questions at once")
-            answers.extend(found)
+    async def _ask(self, meaning: Callable[[Any], T], method: str, *params: Any) -> T:
+        return self._understand(meaning, await self._request(method, params))
+
+    async def _ask_all(self, meaning: Callable[[Any], T], method: str, asked: Sequence[tuple[Any, ...]]) -> list[T]:
+        """The same question many times, in few requests; one by one where the node does not take several at once."""
+        answers: list[T] = []
+        for start in range(0, len(asked), QUESTIONS_MAX):
+            part = [self._question(method, params) for params in asked[start : start + QUESTIONS_MAX]]
+            found = await self._several(part) if self._takes_several and len(part) > 1 else None
+            if found is None:
+                found = [await self._one(question) for question in part]
+            answers += [self._understand(meaning, answer) for answer in found]
         return answers
 
+    async def _several(self, questions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+        """The answers in the order of the questions. None: the node refuses, and is not asked so again."""
+        try:
+            answers = await self._post(questions)
+        except _StatusError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise
+            answers = None
+        if isinstance(answers, list):
+            by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+            if all(question["id"] in by_id for question in questions):
+                return [by_id[question["id"]] for question in questions]
+        self._takes_several = False
+        return None
+
     async def _request(self, method: str, params: Sequence[Any]) -> Mapping[str, Any]:
-        async with _understood(self.name):
-            answer: Any = await self._provider.make_request(RPCEndpoint(method), list(params))
-            if not (isinstance(answer, dict) and answer.keys() & {"result", "error"}):
-                raise NodeUnreachableError(f"{self.name} answers, but is not an Ethereum node")
-            return answer
+        return await self._one(self._question(method, params))
 
+    async def _one(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await self._post(question)
+        if not (isinstance(answer, dict) and answer.keys() & {"result", "error"}):
+            raise NodeUnreachableError(f"{self.name} answers, but is not an Ethereum node")
+        return answer
 
-class _understood:  # noqa: N801 - reads as the statement it makes
-    """What goes wrong on the way is that the node cannot be reached."""
+    def _question(self, method: str, params: Sequence[Any]) -> Mapping[str, Any]:
+        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, asyncio.TimeoutError):
+    async def _post(self, body: Any) -> Any:
+        if self._fault is not None:
+            raise NodeUnreachableError(self._fault)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX))
+        try:
+            headers = {"content-type": "application/json"}
+            async with self._session.post(self._url, data=orjson.dumps(body), headers=headers) as response:
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise _StatusError(self.name, response.status)
+                return orjson.loads(await self._read(response.content))
+        except TimeoutError as error:
             raise NodeUnreachableError(f"{self.name} does not answer within {ANSWER_SECONDS_MAX:.0f} s") from error
-        if isinstance(error, (aiohttp.ClientError, OSError)):
-            raise NodeUnreachableError(f"{self.name} cannot be reached: {error}") from error
-        if isinstance(error, ValueError):
+        except orjson.JSONDecodeError as error:
             raise NodeUnreachableError(f"{self.name} answers, but is not an Ethereum node") from error
+        except aiohttp.ClientConnectorError as error:
+            raise NodeUnreachableError(f"{self.name} cannot be reached: {error.strerror or error.os_error}") from error
+        except (aiohttp.ClientError, OSError) as error:  # whose text may have the address with its secrets
+            raise NodeUnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
+
+    async def _read(self, stream: aiohttp.StreamReader) -> bytearray:
+        content = bytearray()
+        async for chunk in stream.iter_chunked(CHUNK_BYTES):
+            content += chunk
+            if len(content) > ANSWER_BYTES_MAX:
+                raise NodeUnreachableError(f"{self.name} answers with more than {ANSWER_BYTES_MAX} bytes")
+        return content
+
+    def _understand(self, meaning: Callable[[Any], T], answer: Mapping[str, Any]) -> T:
+        result = result_of(answer)
+        try:
+            return meaning(result)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ChainError(f"{self.name} answers what cannot be understood: {error!r}") from error
 
 
-def _result(answer: Mapping[str, Any]) -> Any:
-    if "error" not in answer:
-        return answer.get("result")
-    error = answer["error"]
-    text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-    data = error.get("data") if isinstance(error, dict) else None
-    if "revert" in text.lower() or (isinstance(error, dict) and error.get("code") == REVERTED):
-        raise RevertedError(text, _bytes(data) if isinstance(data, str) and data.startswith("0x") else b"")
-    raise ChainError(f"the node refuses: {text}")
+class _StatusError(NodeUnreachableError):
+    """An answer of HTTP's own."""
+
+    def __init__(self, name: str, status: int) -> None:
+        super().__init__(f"{name} answers with HTTP status {status}")
+        self.status = status
 
 
-def _refuse(text: str) -> None:
-    """For the answer to a transaction that was handed in. Nodes differ in their words, not in what they mean."""
-    lower = text.lower()
-    if any(sign in lower for sign in KNOWN):
-        return
-    if any(sign in lower for sign in UNDERPRICED):
-        raise UnderpricedError(text)
-    if any(sign in lower for sign in NONCE_USED):
-        raise NonceUsedError(text)
-    if any(sign in lower for sign in TOO_POOR):
-        raise BalanceTooLowError(text)
-    raise TransactionRefusedError(text)
+def _name_of(url: str) -> tuple[str, str | None]:
+    """The address without its path, its query and its user, which may be secret; and why it cannot be one."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "the chain's URL", "the chain's URL is not an address: it has no valid host and port"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "the chain's URL", "the chain's URL has to begin with http:// or https:// and a host"
+    return f"{parts.scheme}://{parts.hostname}{port}", None
 
 
-def log_of(log: Mapping[str, Any]) -> Log:
-    return Log(
-        int(log["blockNumber"], 16),
-        bytes.fromhex(log["blockHash"][2:]),
-        bytes.fromhex(log["transactionHash"][2:]),
-        int(log["logIndex"], 16),
-        tuple(bytes.fromhex(topic[2:]) for topic in log["topics"]),
-        bytes.fromhex(log["data"][2:]),
-    )
+def _logs_of(logs: Sequence[Mapping[str, Any]] | None) -> list[Log]:
+    return [log_of(log) for log in logs or ()]
 
 
-def _block(block: Mapping[str, Any] | None) -> Block | None:
-    if block is None:
-        return None
-    return Block(
-        int(block["number"], 16),
-        _bytes(block["hash"]),
-        _bytes(block["parentHash"]),
-        int(block["timestamp"], 16),
-        int(block.get("baseFeePerGas") or "0x0", 16),
-        int(block["gasLimit"], 16),
-        _bytes(block["logsBloom"]),
-    )
-
-
-def _receipt(receipt: Mapping[str, Any] | None) -> Receipt | None:
-    if receipt is None:
-        return None
-    created = receipt.get("contractAddress")
-    return Receipt(
-        _bytes(receipt["transactionHash"]),
-        int(receipt["blockNumber"], 16),
-        _bytes(receipt["blockHash"]),
-        receipt["status"] == "0x1",
-        int(receipt["gasUsed"], 16),
-        created.lower() if created else None,
-        tuple(log_of(log) for log in receipt["logs"]),
-    )
+def _as_it_is(result: Any) -> Any:
+    return result
 
 
 def _tag(which: int | str) -> str:
     return which if isinstance(which, str) else hex(which)
 
 
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
 def _hexes(values: Sequence[bytes]) -> list[str]:
-    return ["0x" + value.hex() for value in values]
-
-
-def _number(text: Any) -> int:
-    if not isinstance(text, str):
-        raise ChainError(f"the node answers {text!r} where a number was expected")
-    return int(text, 16)
-
-
-def _bytes(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise ChainError(f"the node answers {text!r} where bytes were expected")
-    return bytes.fromhex(text.removeprefix("0x"))
+    return [_hex(value) for value in values]

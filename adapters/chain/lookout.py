@@ -12,14 +12,24 @@ import structlog
 from psycopg import AsyncConnection
 
 from adapters.chain import batches, contract, deployments
-from adapters.chain.batches import OpenBatch
+from adapters.chain.batches import Attempt, OpenBatch
 from adapters.chain.deployments import Deployment
-from adapters.chain.node import FINALIZED, LATEST, Block, ChainError, Node, NodeBehindError, Receipt
+from adapters.chain.node import (
+    FINALIZED,
+    LATEST,
+    Block,
+    ChainError,
+    Node,
+    NodeBehindError,
+    Receipt,
+    WrongChainError,
+)
 
 UNSEEN_LOOKS_MAX = 3
-"""Looks at new blocks after which a transaction whose nonce is used and that has no receipt is taken for replaced."""
+"""Looks after which it is believed that a nonce was used by another transaction, or that one before it is missing: nodes
+behind one address do not all know the same at the same time."""
 FINAL_CHECK_EVERY = 32
-"""Looks after which what was final is held against the chain again."""
+"""Looks after which what was final is held against the chain again, although the cursor shows nothing."""
 
 log = structlog.get_logger()
 
@@ -39,6 +49,10 @@ class PausedError(ChainError):
     """The contract's pauser has stopped it."""
 
 
+class ReceiptsMissingError(ChainError):
+    """The node has applied a batch and does not say in which block."""
+
+
 class Lookout:
     """For one deployment."""
 
@@ -51,23 +65,38 @@ class Lookout:
         self._confirmations = confirmations
         self._probe = probe
         self._looks = 0
-        self._unseen: dict[int, int] = {}
-        """Batch → how often its nonce was found used without a receipt."""
+        self._odd: dict[int, int] = {}
+        """Batch → how many looks in a row its nonce did not fit."""
         self._lost: set[int] = set()
         self._open: list[OpenBatch] = []
 
     async def look(self, head: Block) -> set[int]:
         """Bring what is stored in line with the chain. Answers with the batches that have to be sent again."""
-        self._lost = set()
-        self._open = await self._reload()
-        finalized = await self._finalized(head)
         self._looks += 1
-        await self._refuse_when_behind(head)
-        await self._find_gone(finalized)
+        self._open = await self._reload()
+        last = await batches.last_finalized(self._conn, self._deployment.id)
+        self._refuse_when_behind(head, last)
+        finalized = await self._finalized(head)
+        cursor = contract.number_in(await self._ask(contract.SYNCED_THROUGH, head.number))
+        await self._find_gone(finalized, shrunk=last is not None and cursor < last.to_seq)
         await self._find_mined()
         await self._finalize(finalized)
-        await self._hold_against_cursor(head, finalized)
-        return self._lost
+        await self._observe(head, finalized, cursor)
+        await self._hold_against(cursor, head)
+        lost, self._lost = self._lost, set()
+        return lost
+
+    async def next_nonce(self, open_batches: Sequence[OpenBatch]) -> int:
+        """After those on their way, and without any after those that were mined. Never what a node calls pending."""
+        flying = [b.nonce for b in open_batches if b.state in ("signed", "sent") and b.nonce is not None]
+        return max(flying) + 1 if flying else await self._unused(open_batches)
+
+    async def _unused(self, open_batches: Sequence[OpenBatch]) -> int:
+        """The least that is not used, as the node says; a node that lags behind does not say what we saw mined."""
+        mined = [b.nonce + 1 for b in open_batches if b.state == "mined" and b.nonce is not None]
+        return max(await self._node.nonce(self._deployment.syncer), *mined, 0)
+
+    # -- Before anything is believed. --------------------------------------------------
 
     async def _finalized(self, head: Block) -> int:
         if self._confirmations is not None:
@@ -75,40 +104,53 @@ class Lookout:
         block = await self._node.block(FINALIZED)
         return block.number if block is not None else 0
 
-    async def _refuse_when_behind(self, head: Block) -> None:
-        last = await batches.last_finalized(self._conn, self._deployment.id)
-        if last is not None and last.block_number is not None and head.number < last.block_number:
-            raise NodeBehindError(
-                f"{self._node.name} is at block {head.number}; block {last.block_number} is known to be final"
-            )
+    def _refuse_when_behind(self, head: Block, last: OpenBatch | None) -> None:
+        known = max(self._deployment.deployed_block, (last.block_number or 0) if last is not None else 0)
+        if head.number < known:
+            raise NodeBehindError(f"{self._node.name} is at block {head.number}; block {known} is known to be final")
 
-    async def _find_gone(self, finalized: int) -> None:
+    async def _ask(self, question: bytes, block: int | str = LATEST) -> bytes:
+        """Of the contract. Where there is none, every call succeeds and answers nothing."""
+        answer = await self._node.call(self._deployment.contract, question, block)
+        if len(answer) < contract.WORD:
+            raise WrongChainError(
+                f"there is no contract at {self._deployment.contract} on {self._node.name} any more:"
+                " the chain has lost it, or it is another chain"
+            )
+        return answer
+
+    # -- What has gone. ----------------------------------------------------------------
+
+    async def _find_gone(self, finalized: int, *, shrunk: bool) -> None:
         """Batches whose block is no longer part of the chain are on their way again."""
         mined = [batch for batch in self._open if batch.state == "mined"]
         latest = max(mined, key=lambda batch: batch.block_number or 0, default=None)
-        reorganised = latest is not None and not await self._stands([latest])
+        reorganised = latest is not None and not await self._stand([latest])
         if reorganised:
-            await self._take_back([batch for batch in mined if not await self._stands([batch])], "reorganised")
-        if reorganised or self._looks % FINAL_CHECK_EVERY == 1:
+            await self._take_back(await self._fallen(mined), "reorganised")
+        if shrunk or reorganised or self._looks % FINAL_CHECK_EVERY == 0:
             await self._check_final(finalized)
 
     async def _check_final(self, finalized: int) -> None:
         """What was final should stay. If the chain has taken it back all the same, so do we, and say so loudly."""
         last = await batches.last_finalized(self._conn, self._deployment.id)
         gone: list[OpenBatch] = []
-        while last is not None and not await self._stands([last]):
+        while last is not None and not await self._stand([last]):
             gone.append(last)
             last = await batches.last_finalized(self._conn, self._deployment.id, before=last.number)
         if gone:
             log.error("finality_violated", chain=self._node.name, batches=len(gone), finalized=finalized)
             await self._take_back(gone, "finality_violated")
 
-    async def _stands(self, those: Sequence[OpenBatch]) -> bool:
-        """Whether the blocks in which they were seen are part of the chain."""
+    async def _stand(self, those: Sequence[OpenBatch]) -> bool:
+        return not await self._fallen(those)
+
+    async def _fallen(self, those: Sequence[OpenBatch]) -> list[OpenBatch]:
+        """Those that were seen in a block that is not part of the chain."""
         blocks = await self._node.blocks([batch.block_number or 0 for batch in those])
-        return all(
-            block is not None and block.hash == batch.block_hash for block, batch in zip(blocks, those, strict=True)
-        )
+        return [
+            batch for batch, block in zip(those, blocks, strict=True) if block is None or block.hash != batch.block_hash
+        ]
 
     async def _take_back(self, gone: Sequence[OpenBatch], why: str) -> None:
         numbers = [batch.number for batch in gone]
@@ -117,88 +159,109 @@ class Lookout:
         self._lost.update(numbers)
         self._open = await self._reload()
 
+    # -- What has come. ----------------------------------------------------------------
+
     async def _find_mined(self) -> None:
         waiting = [batch for batch in self._open if batch.state in ("signed", "sent")]
         if not waiting:
+            self._odd.clear()
             return
         tried = await batches.attempts(self._conn, self._deployment.id, [batch.number for batch in waiting])
-        flat = [attempt for batch in waiting for attempt in tried[batch.number]]
-        receipts = dict(
-            zip(
-                (attempt.transaction for attempt in flat),
-                await self._node.receipts([attempt.transaction for attempt in flat]),
-                strict=True,
-            )
-        )
+        receipts = await self._receipts([attempt for batch in waiting for attempt in tried[batch.number]])
         unmined: list[OpenBatch] = []
         for batch in waiting:
-            found = [receipt for attempt in tried[batch.number] if (receipt := receipts[attempt.transaction])]
-            if any(receipt.succeeded for receipt in found):
-                await self._mined(batch, next(receipt for receipt in found if receipt.succeeded))
-            elif any(receipts[a.transaction] for a in tried[batch.number] if a.nonce == batch.nonce):
-                await self._refused(batch, found[-1])
+            found = [(a, receipts[a.transaction]) for a in tried[batch.number] if a.transaction in receipts]
+            succeeded = next((receipt for _, receipt in found if receipt.succeeded), None)
+            if succeeded is not None:
+                await self._mined(batch, succeeded)
+            elif any(attempt.nonce == batch.nonce for attempt, _ in found):
+                await self._refused(batch, found[-1][1])
             else:
                 unmined.append(batch)
-        await self._find_replaced(unmined)
+        self._open = await self._reload()
+        await self._find_odd_nonces(unmined)
+
+    async def _receipts(self, attempts: Sequence[Attempt]) -> dict[bytes, Receipt]:
+        transactions = [attempt.transaction for attempt in attempts]
+        found = await self._node.receipts(transactions)
+        return {transaction: receipt for transaction, receipt in zip(transactions, found, strict=True) if receipt}
 
     async def _mined(self, batch: OpenBatch, receipt: Receipt) -> None:
+        """A transaction to an address without a contract succeeds as well: only the contract's own word counts."""
+        applied = [contract.applied_in(log) for log in receipt.logs if log.topics[:1] == (contract.BATCH_APPLIED,)]
+        if (batch.from_seq, batch.to_seq, batch.running_hash) not in applied:
+            raise WrongChainError(
+                f"{self._node.name} has mined batch {batch.number}, and the contract {self._deployment.contract} has not"
+                " applied it as it is stored here: it is another chain, or another contract"
+            )
         self._probe("seen")
-        ours = [log for log in receipt.logs if log.topics]
-        await batches.mark_mined(self._conn, self._deployment.id, batch.number, receipt, contract.skipped_in(ours))
-        self._unseen.pop(batch.number, None)
+        skipped = contract.skipped_in([log for log in receipt.logs if log.topics])
+        await batches.mark_mined(self._conn, self._deployment.id, batch.number, receipt, skipped)
 
     async def _refused(self, batch: OpenBatch, receipt: Receipt) -> None:
         """Its nonce is used and nothing has happened: a pause, too little gas, or a batch before it that was refused."""
         log.warning("batch_refused", chain=self._node.name, batch=batch.number, gas_used=receipt.gas_used)
         await batches.mark_gone(self._conn, self._deployment.id, [batch.number], state="built")
 
-    async def _find_replaced(self, unmined: Sequence[OpenBatch]) -> None:
-        """A nonce that is used without any receipt of ours: something else was sent with our key, or a node hides it."""
-        if not unmined or all(batch.nonce is None for batch in unmined):
-            return
-        used = await self._node.nonce(self._deployment.syncer)
-        replaced = [batch for batch in unmined if batch.nonce is not None and batch.nonce < used]
-        for batch in replaced:
-            self._unseen[batch.number] = self._unseen.get(batch.number, 0) + 1
-        certain = [batch for batch in replaced if self._unseen[batch.number] >= UNSEEN_LOOKS_MAX]
+    async def _find_odd_nonces(self, unmined: Sequence[OpenBatch]) -> None:
+        """Nonces that were used without any receipt of ours, and nonces that wait for one before them that nobody sent.
+
+        The first happens when something else was sent with our key, the second when that was reorganised away again.
+        """
+        unused = await self._unused(self._open) if unmined else 0
+        odd = [batch for batch in unmined if (batch.nonce or 0) < unused]
+        gap = bool(unmined) and (unmined[0].nonce or 0) > unused
+        self._odd = {batch.number: self._odd.get(batch.number, 0) + 1 for batch in (unmined if gap else odd)}
+        certain = [batch for batch in unmined if self._odd.get(batch.number, 0) >= UNSEEN_LOOKS_MAX]
         if not certain:
             return
-        cursor = await self._cursor()
-        if cursor < certain[0].from_seq:
-            log.warning("nonce_used_by_another", chain=self._node.name, batch=certain[0].number, nonce=certain[0].nonce)
-            later = [batch.number for batch in unmined if batch.number >= certain[0].number]
-            await batches.mark_gone(self._conn, self._deployment.id, later, state="built")
+        if not gap and contract.number_in(await self._ask(contract.SYNCED_THROUGH)) >= certain[0].from_seq:
+            raise ReceiptsMissingError(
+                f"{self._node.name} has applied batch {certain[0].number} and gives no receipt for it"
+            )
+        event = "nonce_missing" if gap else "nonce_used_by_another"
+        log.warning(event, chain=self._node.name, batch=certain[0].number, nonce=certain[0].nonce, unused=unused)
+        await batches.mark_gone(self._conn, self._deployment.id, [b.number for b in certain], state="built")
 
     async def _finalize(self, finalized: int) -> None:
         self._open = await self._reload()
         due = [
             b for b in self._open if b.state == "mined" and b.block_number is not None and b.block_number <= finalized
         ]
-        standing = [batch for batch in due if await self._stands([batch])]
-        await batches.mark_finalized(self._conn, self._deployment.id, [batch.number for batch in standing])
-        if len(standing) < len(due):
-            await self._take_back([batch for batch in due if batch not in standing], "reorganised")
+        if not due:
+            return
+        fallen = await self._fallen(due)
+        standing = [batch.number for batch in due if batch not in fallen]
+        await batches.mark_finalized(self._conn, self._deployment.id, standing)
+        if fallen:
+            await self._take_back(fallen, "reorganised")
 
-    async def _hold_against_cursor(self, head: Block, finalized: int) -> None:
-        """The contract's cursor and hash must be those of one of our batches."""
-        address = self._deployment.contract
-        cursor = await self._cursor(head.number)
-        found = await self._node.call(address, contract.RUNNING_HASH, head.number)
+    # -- What the contract says. -------------------------------------------------------
+
+    async def _observe(self, head: Block, finalized: int, cursor: int) -> None:
         balance = await self._node.balance(self._deployment.syncer)
         await deployments.observe(
             self._conn, self._deployment.id, head=head.number, finalized=finalized, cursor=cursor, balance=balance
         )
-        if not await batches.is_ours(self._conn, self._deployment.id, cursor, found):
-            raise DivergedError(
-                f"the contract {address} has been told something up to {cursor} that did not come from this ledger:"
-                " `counterfoil reconcile --repair` goes on from there"
-            )
-        if contract.number_in(await self._node.call(address, contract.PAUSED, head.number)):
-            raise PausedError(f"the contract {address} is paused")
 
-    async def _cursor(self, block: int | str = LATEST) -> int:
-        answer = await self._node.call(self._deployment.contract, contract.SYNCED_THROUGH, block)
-        return contract.number_in(answer)
+    async def _hold_against(self, cursor: int, head: Block) -> None:
+        """The contract's cursor and hash must be those of one of our batches."""
+        address = self._deployment.contract
+        found = await self._ask(contract.RUNNING_HASH, head.number)
+        if not await batches.is_ours(self._conn, self._deployment.id, cursor, found):
+            await self._diverged(cursor, head)
+        if contract.number_in(await self._ask(contract.PAUSED, head.number)):
+            raise PausedError(f"the contract {address} on {self._node.name} is paused: its admin has to unpause it")
+
+    async def _diverged(self, cursor: int, head: Block) -> None:
+        """Unless the two answers were given on two sides of a reorganisation."""
+        now = await self._node.block(head.number)
+        if now is None or now.hash != head.hash:
+            raise NodeBehindError(f"{self._node.name} has just been reorganised at block {head.number}")
+        raise DivergedError(
+            f"the contract {self._deployment.contract} has been told something up to {cursor} that did not come from this"
+            " ledger: `counterfoil reconcile --repair` goes on from there"
+        )
 
     async def _reload(self) -> list[OpenBatch]:
         return await batches.open_batches(self._conn, self._deployment.id)

@@ -9,7 +9,8 @@ from eth_account.signers.local import LocalAccount
 from eth_keys.backends.coincurve import CoinCurveECCBackend
 from eth_utils.crypto import keccak
 
-GWEI = 10**9
+GWEI, ETHER = 10**9, 10**18
+"""In wei."""
 TYPE_2 = 2
 """EIP-1559: a most to pay, and of it a tip to who mines."""
 RAISE_NUMERATOR, RAISE_DENOMINATOR = 9, 8
@@ -37,9 +38,13 @@ class Offer:
     def more(self, before: Fees, base_fee: int, tip: int) -> Fees | None:
         """Enough to replace a transaction that offered ``before``. None: that would be beyond the limit."""
         wanted = self.first(base_fee, tip)
-        most = max(wanted.most, -(-before.most * RAISE_NUMERATOR // RAISE_DENOMINATOR))
-        least_tip = -(-before.tip * RAISE_NUMERATOR // RAISE_DENOMINATOR)
-        return Fees(most, min(max(wanted.tip, least_tip), most)) if most <= self.most else None
+        most = max(wanted.most, _raised(before.most))
+        return Fees(most, min(max(wanted.tip, _raised(before.tip)), most)) if most <= self.most else None
+
+
+def _raised(wei: int) -> int:
+    """By an eighth, rounded up; a tip of nothing becomes something, or nodes see no replacement in it."""
+    return max(wei + 1, -(-wei * RAISE_NUMERATOR // RAISE_DENOMINATOR))
 
 
 class Signer:

@@ -24,14 +24,17 @@ from adapters.chain.http_node import HttpNode
 from adapters.chain.mirror import Mirror
 from adapters.chain.node import ChainError, Node
 from adapters.chain.signer import Offer, Signer
+from adapters.chain.watcher import Transfer, Watcher
 from adapters.leader import leadership
 from adapters.postgres import connect
+from commands.ticket import RecordChainTransfer
 
 MIRROR = 0x0C0F_0005
 """Advisory lock of whoever speaks to a contract; the deployment's id is added below it."""
 LOCK_BITS = 16
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 30.0
 IDLE_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 BUSY_SECONDS = {True: 0.02, False: 0.2}
 """Between two looks while something is on its way; the EVM in the process answers at once."""
 
@@ -141,6 +144,14 @@ class Station:
             await asyncio.sleep(retry)
             retry = min(2 * retry, RETRY_SECONDS_MAX)
 
+    async def deploy(self, *, admin: str | None, pauser: str | None, royalty_receiver: str | None) -> Deployment:
+        """A fresh contract, in place of the one in use on this chain. Whoever is not named is the syncer. Raises ChainError."""
+        ours = self.signer.address
+        roles = Roles(admin or ours, pauser or admin or ours, royalty_receiver or admin or ours)
+        chain_id, base_uri = self.settings.chain_id, self.settings.base_uri
+        async with await connect(self.database_url, "counterfoil_app") as conn:
+            return await deploy(conn, self.node, self.signer, self.offer, roles, chain_id=chain_id, base_uri=base_uri)
+
     async def mirror(self, post: Post) -> None:
         """Keep the contract level with the ledger. Raises ChainError."""
         if not self.embedded:
@@ -161,6 +172,22 @@ class Station:
                 well = True
             if not (done and self.embedded):
                 await asyncio.sleep(BUSY_SECONDS[self.embedded] if mirror.busy or done else IDLE_SECONDS)
+
+    def watching(self, record: Callable[[RecordChainTransfer], Awaitable[None]]) -> Callable[[Post], Awaitable[None]]:
+        """The duty to bring back what holders do on the chain by themselves."""
+
+        async def tell(transfer: Transfer) -> None:
+            await record(RecordChainTransfer(**transfer._asdict()))
+
+        async def watch(post: Post) -> None:
+            confirmations = 0 if self.embedded else self.settings.confirmations
+            async with await connect(self.database_url, "counterfoil_app") as conn:
+                watcher = Watcher(conn, self.node, post.deployment, tell, confirmations=confirmations)
+                while True:
+                    if not await watcher.step():
+                        await asyncio.sleep(WATCH_SECONDS)
+
+        return watch
 
 
 def _first_line(errors: BaseExceptionGroup[BaseException]) -> str:

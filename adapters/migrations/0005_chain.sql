@@ -134,7 +134,7 @@ create table chain.transfers (
     from_wallet     text        not null,
     to_wallet       text        not null,
     version         integer     not null,
-    state           text        not null check (state in ('provisional', 'recorded', 'orphaned')),
+    state           text        not null check (state in ('provisional', 'recorded', 'refused', 'orphaned', 'vanished')),
     seen_at         timestamptz not null default now(),
     primary key (deployment, block_hash, log_index)
 );

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli import admin, bench, demo, history, serving
+from api.cli import admin, bench, chain, demo, history, serving
 
 app = typer.Typer(
     name="counterfoil",
@@ -19,7 +19,9 @@ app.command()(history.replay)
 app.command()(history.rebuild)
 app.command()(demo.demo)
 app.command()(bench.bench)
+app.command()(chain.reconcile)
 app.add_typer(admin.app, name="admin")
+app.add_typer(chain.app, name="chain")
 
 
 def main() -> None:

@@ -42,6 +42,9 @@ def demo(
     week: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The week in --data, by its last day.")
     ] = None,
+    chain: Annotated[
+        str, typer.Option(help="Mirror the week and reconcile it: “embedded”, or the address of a node.")
+    ] = "",
     concurrency: Annotated[int, typer.Option(min=1, max=512, help="Requests under way at once.")] = 64,
 ) -> None:
     """Sell and admit a Broadway week, and compare the ledger with the published figures, to the ticket and the cent."""
@@ -52,22 +55,38 @@ def demo(
             password = os.environ.get("COUNTERFOIL_ADMIN_PASSWORD", "")
             if not email or not password:
                 fail("with --url, COUNTERFOIL_ADMIN_EMAIL and COUNTERFOIL_ADMIN_PASSWORD name the server's admin")
-            equal = _play(url, email, password, played, scale, concurrency)
+            equal = _play(url, email, password, played, scale, concurrency, mirrored=bool(chain))
         else:
-            with _private_server() as (base_url, password):
-                equal = _play(base_url, ADMIN_EMAIL, password, played, scale, concurrency)
+            with _private_server(chain) as (base_url, password):
+                equal = _play(base_url, ADMIN_EMAIL, password, played, scale, concurrency, mirrored=bool(chain))
     except (DemoError, WeekDataError) as error:
         fail(str(error))
     raise typer.Exit(0 if equal else 1)
 
 
-def _play(base_url: str, email: str, password: str, week: Week, scale: float, concurrency: int) -> bool:
-    return uvloop.run(run(base_url, email, password, week=week, scale=scale, concurrency=concurrency, console=out))
+def _play(
+    base_url: str, email: str, password: str, week: Week, scale: float, concurrency: int, *, mirrored: bool
+) -> bool:
+    return uvloop.run(
+        run(
+            base_url,
+            email,
+            password,
+            week=week,
+            scale=scale,
+            concurrency=concurrency,
+            console=out,
+            mirrored=mirrored,
+        )
+    )
 
 
 @contextmanager
-def _private_server() -> Iterator[tuple[str, str]]:
-    """A server on a free port with an empty ledger: ``(URL, the admin's password)``. Both go when the block ends."""
+def _private_server(chain: str) -> Iterator[tuple[str, str]]:
+    """A server on a free port with an empty ledger: ``(URL, the admin's password)``. Both go when the block ends.
+
+    ``chain`` is the node to mirror to, ``embedded``, or empty for none. On a node it deploys a contract first.
+    """
     directory = Path(tempfile.mkdtemp(prefix="counterfoil-demo-"))
     password = secrets.token_urlsafe(12)
     port = _free_port()
@@ -79,7 +98,10 @@ def _private_server() -> Iterator[tuple[str, str]]:
         "COUNTERFOIL_ADMIN_PASSWORD": password,
         "COUNTERFOIL_RATE_LIMITS": "off",
     }
+    env["COUNTERFOIL_CHAIN_URL"] = {"": "off", "embedded": ""}.get(chain, chain)
     env.pop("COUNTERFOIL_DATABASE_URL", None)
+    if env["COUNTERFOIL_CHAIN_URL"] not in ("", "off"):
+        _deploy(env, directory)
     err.print("Starting a server for the demo …", highlight=False)
     log = directory / "server.log"
     with log.open("wb") as stream:
@@ -96,6 +118,16 @@ def _private_server() -> Iterator[tuple[str, str]]:
         except subprocess.TimeoutExpired:
             server.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _deploy(env: dict[str, str], directory: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "api", "chain", "deploy"], env=env, capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        shutil.rmtree(directory, ignore_errors=True)
+        fail(made.stderr.strip().removeprefix("error: "))
+    out.print(made.stdout.strip(), highlight=False)
 
 
 def _wait_until_ready(base_url: str, server: subprocess.Popen[bytes], log: Path) -> None:

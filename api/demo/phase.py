@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
@@ -55,6 +55,23 @@ class Phase:
             ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await ticker
+
+    async def watch(self, reached: Callable[[], Awaitable[int]], pause_seconds: float) -> None:
+        """Show how far somebody else's work has come, until it is all done. ``reached`` is asked again and again."""
+
+        async def step(_: int) -> int:
+            before = self._done
+            while True:
+                now = min(await reached(), self._total)
+                if now > before:
+                    return now - before
+                await asyncio.sleep(pause_seconds)
+
+        def steps() -> Iterator[int]:
+            while self._done < self._total:
+                yield self._done
+
+        await self.work_off(steps(), step, 1)
 
     @property
     def _rate(self) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from rich.console import Console
 
 from api.client import Client
+from api.demo.chain import TICKETS_PER_WALLET, into_wallets, reconcile, until_mirrored
 from api.demo.figures import CURRENCY, Figures, LedgerReader, pages
 from api.demo.people import Person
 from api.demo.phase import Phase
@@ -121,6 +122,18 @@ class Stage:
 
         await self._phase("Sale", "tickets", week.attendance, self._queue_at_the_box_office(), buy)
 
+    async def fill_wallets(self) -> None:
+        """Every buyer takes the first of their tickets into a wallet of their own."""
+        bought: dict[Person, list[str]] = {}
+        for ticket in self.sold:
+            bought.setdefault(ticket.holder, []).append(ticket.ticket_id)
+
+        async def take(holder: Person) -> int:
+            return await into_wallets(holder, bought[holder][:TICKETS_PER_WALLET])
+
+        total = sum(min(TICKETS_PER_WALLET, len(tickets)) for tickets in bought.values())
+        await self._phase("Wallets", "tickets", total, bought, take)
+
     async def open_doors(self) -> None:
         opened_at = {"doors_open_at": _rfc3339(datetime.now(UTC) - CLOCK_SKEW)}
 
@@ -187,8 +200,11 @@ async def run(
     scale: float,
     concurrency: int,
     console: Console,
+    mirrored: bool = False,
 ) -> bool:
     """Play ``scale`` of the week against the server and print the comparison; whether every figure is equal.
+
+    ``mirrored``: also put tickets into wallets, wait for the chain, and reconcile it.
 
     Raises DemoError when the server refuses a step, WeekDataError for a scale out of bounds.
     """
@@ -200,10 +216,16 @@ async def run(
         await stage.hire()
         await stage.announce(played)
         await stage.sell(played)
+        if mirrored:
+            await stage.fill_wallets()
         await stage.open_doors()
         await stage.admit()
         figures = await stage.read_the_books(played, since)
-    return report(console, played, scale, figures)
+        equal = report(console, played, scale, figures)
+        if not mirrored:
+            return equal
+        await until_mirrored(admin, console)
+        return await reconcile(admin, console) and equal
 
 
 def _stage(client: Client, admin: Person, week: Week, concurrency: int, console: Console) -> Stage:

@@ -98,6 +98,9 @@ class Caller:
     def patch(self, path: str, body: object, headers: Mapping[str, str] = NOTHING) -> Answer:
         return self.send("PATCH", path, body, headers=headers)
 
+    def delete(self, path: str, *, key: str | None = None) -> Answer:
+        return self.send("DELETE", path, headers=_keyed(key))
+
     def send(self, method: str, path: str, body: object = None, headers: Mapping[str, str] = NOTHING) -> Answer:
         """One exchange. ``body`` is sent as it is when it is bytes, else as JSON; header values None are left out."""
         payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.api.callers import Caller
+from tests.signer import Signer, new_signer
 
 Json = dict[str, Any]
 PRICE = 4500
@@ -89,3 +90,23 @@ def ticket_of(buyer: Caller, event: Json) -> str:
 def code_of(holder: Caller, ticket_id: str) -> str:
     code: str = holder.get(f"/v1/tickets/{ticket_id}/code").ok()["code"]
     return code
+
+
+def linked_wallet(owner: Caller, wallet: Signer | None = None) -> Signer:
+    """A wallet, a new one by default, that its owner has proved to be theirs."""
+    wallet = wallet or new_signer()
+    owner.post("/v1/wallets", proof_of(owner, wallet)).ok(201)
+    return wallet
+
+
+def proof_of(owner: Caller, wallet: Signer) -> Json:
+    """The body of a request that links the wallet."""
+    message = owner.post("/v1/wallets/challenges", {"address": wallet.address}).ok(201)["message"]
+    return {"message": message, "signature": wallet.sign(message)}
+
+
+def delivered_ticket(holder: Caller, event: Json, wallet: Signer) -> str:
+    """The id of a ticket that is in the holder's wallet."""
+    ticket_id = ticket_of(holder, event)
+    holder.post(f"/v1/tickets/{ticket_id}/deliver", {"wallet": wallet.address}).ok()
+    return ticket_id

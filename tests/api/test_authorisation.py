@@ -30,14 +30,18 @@ from tests.api.scenes import (
     Json,
     bought,
     code_of,
+    delivered_ticket,
     drafted,
     event_request,
+    linked_wallet,
     on_sale,
     order_request,
     ordered,
+    proof_of,
     ticket_of,
     tonight,
 )
+from tests.signer import Signer, new_signer, signer
 
 FOR_MACHINES = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 """They say nothing of anybody's, and answer anyone."""
@@ -84,6 +88,17 @@ class Scene:
     def paid_order(self, *more: str) -> str:
         return "/".join(("/v1/orders", bought(self.holder, self.event)["order_id"], *more))
 
+    @property
+    def wallet(self) -> Signer:
+        """The holder's, linked again should somebody have managed to unlink it."""
+        linked = self.holder.get("/v1/wallets").ok()["items"]
+        if HOLDERS_WALLET.address not in [wallet["address"] for wallet in linked]:
+            linked_wallet(self.holder, HOLDERS_WALLET)
+        return HOLDERS_WALLET
+
+    def delivered_ticket(self, *more: str) -> str:
+        return "/".join(("/v1/tickets", delivered_ticket(self.holder, self.event, self.wallet), *more))
+
     def fresh_code(self) -> str:
         return code_of(self.holder, ticket_of(self.holder, self.event))
 
@@ -91,6 +106,9 @@ class Scene:
         credentials = {"email": self.people[STRANGER].email, "password": PASSWORD}
         answer: Json = self.people[NOBODY].post("/v1/auth/login", credentials).ok()
         return answer
+
+
+HOLDERS_WALLET = signer(1)
 
 
 class Row(NamedTuple):
@@ -154,6 +172,7 @@ ROWS: dict[str, list[Row]] = {
         )
     ],
     "staff_gates": [Row(lambda s: (s.path(s.movable, "gate-staff"), {"user_ids": []}), of(OWNER))],
+    "set_resale_rules": [Row(lambda s: (s.path(s.event, "resale-rules"), {"price_max": 1}), of(OWNER))],
     "place_order": [Row(lambda s: ("/v1/orders", order_request(s.event)))],
     "get_order": [Row(lambda s: (f"/v1/orders/{s.order['order_id']}", None), of(HOLDER, OWNER), overseen=True)],
     "list_orders": [
@@ -170,6 +189,8 @@ ROWS: dict[str, list[Row]] = {
     "transfer_ticket": [Row(lambda s: (s.fresh_ticket("transfer"), {"to": s.people[STRANGER].email}), of(HOLDER))],
     "accept_transfer": [Row(lambda s: (s.offered_ticket("transfer", "accept"), None), of(INVITEE, HOLDER))],
     "decline_transfer": [Row(lambda s: (s.offered_ticket("transfer", "decline"), None), of(INVITEE, HOLDER))],
+    "deliver_ticket": [Row(lambda s: (s.fresh_ticket("deliver"), {"wallet": s.wallet.address}), of(HOLDER))],
+    "return_ticket": [Row(lambda s: (s.delivered_ticket("return"), None), of(HOLDER))],
     "revoke_ticket": [Row(lambda s: (s.fresh_ticket("revoke"), WHY), of(OWNER))],
     "ticket_code": [Row(lambda s: (s.offered_ticket("code"), None), of(HOLDER))],
     "ticket_code_png": [Row(lambda s: (s.offered_ticket("code.png"), None), of(HOLDER))],
@@ -177,6 +198,10 @@ ROWS: dict[str, list[Row]] = {
     "check_in": [
         Row(lambda s: ("/v1/check-ins", {"code": s.fresh_code(), "gate": "N"}), of(OWNER, STAFF), refusal=403)
     ],
+    "challenge": [Row(lambda s: ("/v1/wallets/challenges", {"address": new_signer().address}))],
+    "link_wallet": [Row(lambda s: ("/v1/wallets", proof_of(s.people[STRANGER], new_signer())))],
+    "list_wallets": [Row(lambda s: ("/v1/wallets", None))],
+    "unlink_wallet": [Row(lambda s: (f"/v1/wallets/{s.wallet.address}", None), of(HOLDER))],
     "ledger_events": [Row(lambda s: ("/v1/ledger/events", None))],
     "ledger_head": [Row(lambda s: ("/v1/ledger/head", None))],
 }

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from commands.event import CancelEvent, SetResaleRules
+from commands.event import CancelEvent
 from commands.kernel import Command
 from commands.order import RefundOrder
 from commands.ticket import (
@@ -20,10 +20,8 @@ from commands.ticket import (
     TransferTicket,
 )
 from commands.wallet import UnlinkWallet
-from domain.event import Event
 from domain.kernel import NotFoundError, Refusal
 from domain.order import Order
-from domain.resale import ResaleRules
 from domain.ticket import Ticket
 from domain.ticket_refusals import (
     BadCodeError,
@@ -305,20 +303,3 @@ async def test_the_holder_is_who_has_the_wallet_whatever_happens_at_once(shop: S
         assert not [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
         topics = [fact.topic for fact in shop.facts() if fact.topic in ("ticket.holder_identified", "wallet.unlinked")]
         assert topics[-1] == "wallet.unlinked"
-
-
-# -- Rules of the organiser's. -----------------------------------------------------------------
-
-
-@in_a_shop
-async def test_the_organiser_sets_the_rules_and_nobody_else(shop: Shop) -> None:
-    event = await shop.event_on_sale()
-    rules = ResaleRules(price_max=9000, royalty_basis_points=500, direct_transfers=True)
-    command = SetResaleRules(event_id=event.id, organizer_id=ORGANIZER, rules=rules)
-    with pytest.raises(NotFoundError):
-        await shop.do(command.model_copy(update={"organizer_id": BUYER}))
-    changed: Event = await shop.do(command)
-    assert changed.resale_rules == rules
-    before = shop.facts()
-    await shop.do(command)
-    assert shop.facts() == before

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eth_tester.main import EthereumTester
 from eth_tester.exceptions import TransactionFailed
+from eth_tester.main import EthereumTester
 from web3 import EthereumTesterProvider, HTTPProvider, Web3
 from web3.exceptions import ContractLogicError
 
@@ -53,14 +53,26 @@ def in_process_node() -> Node:
     return Node(Web3(EthereumTesterProvider(tester)), travel)
 
 
-class Outcome(NamedTuple):
-    said: list[Said]
-    gas: int
+class Outcome:
+    """A transaction that succeeded. Its logs are read when somebody asks: some have thousands."""
+
+    def __init__(self, receipt: Any, address: str, decoder: Decoder) -> None:
+        self.gas = int(receipt["gasUsed"])
+        self._logs = [log for log in receipt["logs"] if log["address"] == address]
+        self._decoder = decoder
+
+    @cached_property
+    def said(self) -> list[Said]:
+        return self._decoder.logs(self._logs)
 
     @property
     def skips(self) -> list[tuple[int, int]]:
         """Of each operation that was skipped, its index in the batch and the reason."""
         return [(args[1], args[3]) for name, args in self.said if name == "OpSkipped"]
+
+    def take_last(self) -> Said:
+        """The last of what was said, which is then no longer among it."""
+        return self._decoder.logs([self._logs.pop()])[0]
 
 
 class Chain:
@@ -99,7 +111,7 @@ class Chain:
         outcome = self.send("applyBatch", first, last, ops, by=self.syncer)
         self.hash = next_hash(self.hash, first, last, ops)
         self.synced = last
-        assert outcome.said.pop() == ("BatchApplied", (first, last, self.hash))
+        assert outcome.take_last() == ("BatchApplied", (first, last, self.hash))
         return outcome
 
     def send(self, function: str, *arguments: object, by: str) -> Outcome:
@@ -107,9 +119,7 @@ class Chain:
 
     def transact(self, call: Any, by: str) -> Outcome:
         """A transaction of any contract, which must succeed."""
-        receipt = self._mined(call, by)
-        own = [log for log in receipt["logs"] if log["address"] == self.address]
-        return Outcome(self._decoder.logs(own), receipt["gasUsed"])
+        return Outcome(self._mined(call, by), self.address, self._decoder)
 
     def refusal(self, function: str, *arguments: object, by: str) -> Said | None:
         """What a transaction would be refused with, or None."""

@@ -48,13 +48,13 @@ class House:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._random = random.Random(5)
-        self._issued = {number: 0 for number in (ON_SALE, AT_THE_DOORS, MINTING)}
+        self._issued = dict.fromkeys((ON_SALE, AT_THE_DOORS, MINTING), 0)
         self._delivered = 0
         self._for_resale: list[int] = []
         chain.apply(*(rules(number, cap=10**6, royalty=1_000) for number in self._issued))
-        for number in (ON_SALE, AT_THE_DOORS):
-            while self._issued[number] < SEATS:
-                chain.apply(self._issue(number, ISSUED_AT_ONCE))
+        chain.apply(self._issue(ON_SALE, ISSUED_AT_ONCE))
+        while self._issued[AT_THE_DOORS] < SEATS:
+            chain.apply(self._issue(AT_THE_DOORS, ISSUED_AT_ONCE))
         chain.apply(*check_ins(range(0, SEATS, 256)), *(void(token(AT_THE_DOORS, s)) for s in range(1, SEATS, 256)))
         self._doors = [seat for seat in range(SEATS) if seat % 256 > 1]
         self._random.shuffle(self._doors)

@@ -300,15 +300,15 @@ LIKELY: dict[Callable[[Town], None], int] = {
     Town.give_up: 8,
     Town.pay_late: 2,
     Town.refund: 3,
-    Town.hand_on: 15,
+    Town.hand_on: 25,
     Town.check_in: 6,
     town_wallets.link_wallet: 6,
     town_wallets.unlink_wallet: 2,
     town_wallets.deliver: 8,
     town_wallets.take_back: 2,
     town_wallets.resell: 4,
-    town_wallets.move_on_chain: 8,
-    town_wallets.identify_holder: 4,
+    town_wallets.move_on_chain: 3,
+    town_wallets.identify_holder: 6,
     town_wallets.set_resale_rules: 2,
 }
 ACTIONS = list(LIKELY)

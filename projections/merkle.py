@@ -1,0 +1,215 @@
+"""The arithmetic of RFC 9162's Merkle trees: which hashes a proof is made of, and whether a proof holds.
+
+A *node* is a complete subtree: 2^level leaves, counted in such subtrees from the left. Once its last leaf is there it
+never changes, so nodes are what is stored. Everything else (a root, a part of a proof) is a *range* of leaves that the
+RFC's recursion passes through, and is folded from at most log n nodes.
+
+Leaves are counted from 0 here; position p of the ledger is leaf p - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+HASH_BYTES = 32
+LEAF_PREFIX = b"\x00"
+NODE_PREFIX = b"\x01"
+EMPTY_ROOT = sha256(b"").digest()
+
+
+class BadProofError(ValueError):
+    """The proof does not show what it is said to show."""
+
+
+class Node(NamedTuple):
+    """The leaves ``index * 2**level`` up to, and not with, ``(index + 1) * 2**level``."""
+
+    level: int
+    index: int
+
+    @property
+    def last_leaf(self) -> int:
+        """The leaf that completes it."""
+        return ((self.index + 1) << self.level) - 1
+
+
+class Range(NamedTuple):
+    start: int
+    end: int
+    """Exclusive."""
+
+    @property
+    def split(self) -> int:
+        """Where the RFC divides it: its left part is the largest power of two that leaves something over."""
+        return self.start + (1 << (self.end - self.start - 1).bit_length() - 1)
+
+
+def leaf_hash(content: bytes) -> bytes:
+    return sha256(LEAF_PREFIX + content).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(NODE_PREFIX + left + right).digest()
+
+
+def cover(leaves: Range) -> list[Node]:
+    """The fewest nodes that are these leaves, from left to right; each is smaller than the one before."""
+    nodes = []
+    start = leaves.start
+    while start < leaves.end:
+        level = (leaves.end - start).bit_length() - 1
+        nodes.append(Node(level, start >> level))
+        start += 1 << level
+    return nodes
+
+
+def fold(hashes: Sequence[bytes]) -> bytes:
+    """The hash of a range from those of its cover. Of nothing: that of the empty tree."""
+    if not hashes:
+        return EMPTY_ROOT
+    *rest, folded = hashes
+    for left in reversed(rest):
+        folded = node_hash(left, folded)
+    return folded
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """The root over the hashes of some leaves, level by level; a node without a partner goes up as it is."""
+    level = list(leaves)
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [sha256(NODE_PREFIX + left + right).digest() for left, right in pairs] + level[len(level) & ~1 :]
+    return level[0] if level else EMPTY_ROOT
+
+
+class Frontier:
+    """A tree as far as its next leaf needs to know it: its size and the nodes that cover it."""
+
+    def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
+        self.size = size
+        self._peaks = list(peaks)
+
+    def append(self, node: bytes, level: int = 0) -> list[bytes]:
+        """Grow by a leaf, or by a whole node where only such nodes came before. It, and the nodes it completes."""
+        completed = [node]
+        count = self.size >> level
+        while count & 1:
+            node = node_hash(self._peaks.pop(), node)
+            completed.append(node)
+            count >>= 1
+        self._peaks.append(node)
+        self.size += 1 << level
+        return completed
+
+    def root(self) -> bytes:
+        return fold(self._peaks)
+
+    def root_with(self, leaves: Sequence[bytes]) -> bytes:
+        """What the root would be with some more leaves, when this is made of whole nodes larger than they are."""
+        return fold([*self._peaks, root_of(leaves)]) if leaves else self.root()
+
+
+# -- Which hashes make a proof -----------------------------------------------------
+
+
+def inclusion_ranges(leaf: int, size: int) -> list[Range]:
+    """What a proof of this leaf in a tree of ``size`` leaves is made of, lowest first (RFC 9162, 2.1.3.1).
+
+    Raises BadProofError when the tree has no such leaf.
+    """
+    if not 0 <= leaf < size:
+        raise BadProofError(f"a tree of {size} leaves has no leaf {leaf}")
+    siblings = []
+    here = Range(0, size)
+    while here.end - here.start > 1:
+        left, right = Range(here.start, here.split), Range(here.split, here.end)
+        here, sibling = (left, right) if leaf < here.split else (right, left)
+        siblings.append(sibling)
+    return siblings[::-1]
+
+
+def consistency_ranges(old: int, new: int) -> list[Range]:
+    """What shows that the tree of ``old`` leaves begins the one of ``new`` leaves (RFC 9162, 2.1.4.1).
+
+    Raises BadProofError unless 0 < old ≤ new.
+    """
+    if not 0 < old <= new:
+        raise BadProofError(f"from {old} to {new} leaves no tree has grown")
+    ranges = []
+    here = Range(0, new)
+    while here.end != old:
+        left, right = Range(here.start, here.split), Range(here.split, here.end)
+        here, other = (left, right) if old <= here.split else (right, left)
+        ranges.append(other)
+    if here.start > 0:  # else it is the old root itself, which whoever checks has
+        ranges.append(here)
+    return ranges[::-1]
+
+
+def prove(ranges: Iterable[Range], hash_of: Callable[[Node], bytes]) -> list[bytes]:
+    return [fold([hash_of(node) for node in cover(leaves)]) for leaves in ranges]
+
+
+# -- Whether a proof holds ---------------------------------------------------------
+
+
+def check_inclusion(leaf: int, size: int, content_hash: bytes, proof: Sequence[bytes], root: bytes) -> None:
+    """Raises BadProofError unless the proof leads from the leaf to the root (RFC 9162, 2.1.3.2)."""
+    if not 0 <= leaf < size:
+        raise BadProofError(f"a tree of {size} leaves has no leaf {leaf}")
+    place, last, folded = leaf, size - 1, content_hash
+    for sibling in _hashes(proof):
+        if last == 0:
+            raise BadProofError("the proof is too long")
+        if place & 1 or place == last:
+            folded = node_hash(sibling, folded)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            folded = node_hash(folded, sibling)
+        place, last = place >> 1, last >> 1
+    if last != 0:
+        raise BadProofError("the proof is too short")
+    if folded != root:
+        raise BadProofError("the proof leads to another root")
+
+
+def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Raises BadProofError unless the old tree begins the new one (RFC 9162, 2.1.4.2)."""
+    if not 0 < old <= new:
+        raise BadProofError(f"from {old} to {new} leaves no tree has grown")
+    path = _hashes(proof)
+    if old == new:
+        if path or old_root != new_root:
+            raise BadProofError("the same tree has two roots" if not path else "the proof is too long")
+        return
+    if old & (old - 1) == 0:  # a whole node: the proof begins with it, unsaid
+        path = [old_root, *path]
+    if not path:
+        raise BadProofError("the proof is too short")
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    before = after = path[0]
+    for part in path[1:]:
+        if last == 0:
+            raise BadProofError("the proof is too long")
+        if place & 1 or place == last:
+            before, after = node_hash(part, before), node_hash(part, after)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node_hash(after, part)
+        place, last = place >> 1, last >> 1
+    if last != 0:
+        raise BadProofError("the proof is too short")
+    if (before, after) != (old_root, new_root):
+        raise BadProofError("the proof leads to other roots")
+
+
+def _hashes(proof: Sequence[bytes]) -> list[bytes]:
+    if any(len(part) != HASH_BYTES for part in proof):
+        raise BadProofError("a part of the proof is not a hash")
+    return list(proof)
