@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
 from adapters.follower import Followed
@@ -22,13 +23,15 @@ from adapters.leader import TIMEKEEPER, leadership
 from adapters.ledger import PostgresLedger
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
-from adapters.positions import ViewPositions
+from adapters.positions import Positions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
+from adapters.tree import TreeBuilder
+from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
 from api import observability
@@ -43,6 +46,7 @@ from domain.account import EmailTakenError, Role
 from domain.kernel import Aggregate, utc_now
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
+from projections import chain
 from projections import ticket as ticket_view
 from projections.progress import lag
 from projections.registry import ALL
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 
 POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS_MAX = 10.0
+WEI_IN_ETHER = 10**18
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -66,9 +71,11 @@ class Application:
         self.clock = utc_now
         self.sealer = Sealer(secret)
         self.store = PostgresLedger(database_url, self.sealer)
-        self.view_positions = ViewPositions()
+        self.view_positions = Positions("the views have")
+        self.tree_sizes = Positions("the signed heads have")
         self.store.follower.on_view_position = self.view_positions.announce
         self.store.follower.on_view_reset = self.view_positions.reset
+        self.store.follower.on_tree_size = self.tree_sizes.announce
         self._pool = AsyncConnectionPool(
             conninfo(database_url, "counterfoil_app"),
             min_size=1,
@@ -78,6 +85,7 @@ class Application:
             open=False,
         )
         self._reader = LedgerReader(self._pool)
+        self.tree = TreeReader(self._pool)
         self.views = PostgresViews(database_url)
         self.passwords = ArgonPasswords(self._pool)
         self.tokens = JwtTokens(self._pool, secret, self.clock)
@@ -213,6 +221,15 @@ class Application:
             observability.LAG_SECONDS.labels(view.name).set(view.seconds)
             observability.DEAD_LETTERS.labels(view.name).set(view.dead_streams)
 
+        for contract in await chain.status(self.views):
+            name = str(contract.chain_id)
+            observability.CHAIN_LAG.labels(name).set(contract.lag_events)
+            observability.CHAIN_LAG_SECONDS.labels(name).set(contract.lag_seconds)
+            observability.CHAIN_PENDING.labels(name).set(contract.pending_transactions)
+            observability.CHAIN_SKIPPED.labels(name).set(contract.skipped_operations)
+            observability.CHAIN_BALANCE.labels(name).set((contract.balance or 0) / WEI_IN_ETHER)
+            observability.CHAIN_PROBLEM.labels(name).set(contract.problem is not None)
+
     async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
         await self.view_positions.wait_for(position)
         rows = await ticket_view.taken_of_tier(self.views, event_id, tier_id)
@@ -276,6 +293,11 @@ def run_projectors(url: str, stop: threading.Event) -> None:
     Projector(url, ALL).run(stop)
 
 
+def grow_tree(url: str, secret: bytes, stop: threading.Event) -> None:
+    """Keep the Merkle tree up with the ledger, and its heads signed, until told to stop."""
+    TreeBuilder(url, secret).run(stop)
+
+
 def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], None]) -> list[RebuildReport]:
     """Build views anew beside those in use. Raises LookupError for a name that no view has."""
     known = {projection.name: projection for projection in ALL}
@@ -287,12 +309,15 @@ def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], Non
 
 __all__ = [
     "Application",
+    "ChainError",
     "DatabaseUnfitError",
     "Followed",
+    "NotInTreeError",
     "RebuildReport",
     "RebuildRunningError",
     "StoredFact",
     "contract_source",
+    "grow_tree",
     "prepare",
     "rebuild_views",
     "run_projectors",

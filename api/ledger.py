@@ -10,8 +10,10 @@ from fastapi import Query, Response
 
 from api.call import AsOf, Call
 from api.policy import ANYONE, LEDGER_READER
+from api.proofs import latest_head
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Cursor, Limit, Page, WholeNumber, from_cursor, to_cursor, to_json
+from projections.ledger_head import UNSIGNED
 
 router = ContractRouter("ledger")
 
@@ -33,8 +35,19 @@ class FactAnswer(Answer):
 
 
 class HeadAnswer(Answer):
+    """The ledger's last position, and the latest signed head of its tree, which follows by a moment."""
+
+    ledger_id: UUID | None
+    """Null, like `at`, `key_id` and `signature`: no head has been signed yet."""
     position: int
+    recorded_at: datetime | None
+    """Of the last position."""
+    tree_size: int
+    root: str
     at: datetime | None
+    """When the head was signed."""
+    key_id: str | None
+    signature: str | None
 
 
 @router.on("GET", "/v1/ledger/events", policy=LEDGER_READER, returns=Page[FactAnswer])
@@ -55,8 +68,11 @@ async def ledger_events(
 
 @router.on("GET", "/v1/ledger/head", policy=ANYONE, returns=HeadAnswer)
 async def ledger_head(call: Call) -> Response:
-    position, at = await call.app.ledger_head()
-    return _json(to_json({"position": position, "at": at}))
+    """With `Ledger-Position`: one whose tree covers it, which takes a second or so after it was recorded."""
+    head = await latest_head(call)
+    position, recorded_at = await call.app.ledger_head()
+    signed = head.document() if head is not None else UNSIGNED
+    return _json(to_json({**signed, "position": position, "recorded_at": recorded_at}))
 
 
 def _json(body: bytes) -> Response:

@@ -33,6 +33,12 @@ VIEWS = Gauge("counterfoil_views_position", "Last position that all views reflec
 LAG = Gauge("counterfoil_projection_lag_facts", "Facts a view is behind", ["projection"])
 LAG_SECONDS = Gauge("counterfoil_projection_lag_seconds", "Age of the oldest fact a view lacks", ["projection"])
 DEAD_LETTERS = Gauge("counterfoil_dead_letters", "Streams set aside by a view", ["projection"])
+CHAIN_LAG = Gauge("counterfoil_chain_lag_facts", "Facts that a contract has not been told and mined", ["chain"])
+CHAIN_LAG_SECONDS = Gauge("counterfoil_chain_lag_seconds", "Age of the oldest of them", ["chain"])
+CHAIN_PENDING = Gauge("counterfoil_chain_pending_transactions", "Sent and not mined", ["chain"])
+CHAIN_SKIPPED = Gauge("counterfoil_chain_skipped_operations", "Operations that a contract passed over", ["chain"])
+CHAIN_BALANCE = Gauge("counterfoil_chain_balance_ether", "What the syncer has for gas", ["chain"])
+CHAIN_PROBLEM = Gauge("counterfoil_chain_problem", "1 while a mirror waits for an operator", ["chain"])
 BATCHES = Gauge("counterfoil_commit_batches", "Transactions committed by this process")
 COMMANDS = Gauge("counterfoil_commit_requests", "Appends committed by this process")
 

@@ -12,6 +12,7 @@ from fastapi import Response
 from pydantic import Field
 
 from api.call import AsOf, AsOfInViews, Call
+from api.chain_documents import TokenAnswer, token_document
 from api.policy import AT_THE_GATE, ORGANIZER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import (
@@ -45,6 +46,7 @@ from domain.kernel import InvalidError, NotFoundError
 from domain.seat import Seat
 from domain.ticket import ADMITTING, Ticket, TicketStatus
 from domain.ticket_refusals import CancelledError, NotPaidError
+from projections import chain
 from projections import ticket as tickets
 
 router = ContractRouter("tickets")
@@ -91,6 +93,8 @@ class TicketAnswer(Answer):
     holder_id: UUID | None
     """Nobody: it is available, or in a wallet that nobody has proved to be theirs."""
     wallet: str | None
+    chain: TokenAnswer | None
+    """As the first contract in use has it now. Told where one ticket is asked for; `…/chain` has all of it."""
     """The address that owns it on the chain; none: it is in custody."""
     held_until: datetime | None
     attendee_name: str | None
@@ -151,6 +155,7 @@ def document(ticket: Ticket, status: TicketStatus) -> dict[str, object]:
         "status": status,
         "holder_id": ticket.holder_id,
         "wallet": ticket.wallet,
+        "chain": None,
         "held_until": ticket.held_until,
         "attendee_name": ticket.attendee_name,
         "offered_to": ticket.offered_to,
@@ -182,8 +187,10 @@ async def list_tickets(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAU
 
 @router.on("GET", "/v1/tickets/{ticket_id}", policy=SIGNED_IN, returns=TicketAnswer)
 async def get_ticket(ticket_id: UUID, call: Call, as_of: AsOf) -> Response:
-    ticket, event = await _seen_by_caller(ticket_id, call, as_of)
-    return _json(to_json(document(ticket, ticket.status_during(event))))
+    ticket, event = await call.ticket_seen_by_caller(ticket_id, as_of)
+    tokens = await chain.tokens_of(call.app.views, ticket_id) if as_of is None else []
+    on_chain = {"chain": token_document(tokens[0]) if tokens else None}
+    return _json(to_json(document(ticket, ticket.status_during(event)) | on_chain))
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/history", policy=SIGNED_IN, returns=Page[TicketFact])
@@ -191,7 +198,7 @@ async def ticket_history(
     ticket_id: UUID, call: Call, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Response:
     """Everything that happened to the ticket, oldest first: its custody from the first hold to the entry."""
-    await _seen_by_caller(ticket_id, call, as_of)
+    await call.ticket_seen_by_caller(ticket_id, as_of)
     after = from_cursor(cursor, int)
     found = await call.app.history(ticket_id, after=after[0] if after else 0, limit=limit + 1)
     stored = [fact for fact in found if as_of is None or fact.position <= as_of]
@@ -278,16 +285,6 @@ async def ticket_code_svg(ticket_id: UUID, call: Call) -> Response:
 async def check_in(body: CheckInRequest, call: Call) -> Response:
     command = CheckIn(code=body.code, gate=body.gate, by=call.user_id, event_id=body.event_id)
     return await call.send(command, answer=checked_in_json)
-
-
-async def _seen_by_caller(ticket_id: UUID, call: Call, as_of: int | None) -> tuple[Ticket, Event]:
-    """Raises NotFoundError unless the caller holds it (or held it then), was offered it, sells it or oversees."""
-    ticket = await call.fold(Ticket, ticket_id, as_of)
-    event = (await call.fold_all(Event, (ticket.known_event_id,), as_of))[0]
-    mine = call.user_id in (ticket.holder_id, ticket.offered_to, event.organizer_id)
-    if not mine and not call.oversees:
-        raise NotFoundError
-    return ticket, event
 
 
 async def _code(ticket_id: UUID, call: Call) -> str:

@@ -1,14 +1,16 @@
-"""The worker: projectors on a thread of their own, the timekeeper and the housekeeping on the event loop."""
+"""The worker: projectors and the tree on threads of their own, the timekeeper and the housekeeping on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 
-from api.bootstrap import Application, run_projectors, timekeeper_leadership
+from api.bootstrap import Application, grow_tree, run_projectors, timekeeper_leadership
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 
@@ -29,23 +31,29 @@ async def run_worker(settings: Settings, url: str, secret: bytes, stop: threadin
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, end)
-    projectors = threading.Thread(target=_project, args=(url, stop, loop, stopping), name="projectors", daemon=True)
-    projectors.start()
+    works = {"projectors": partial(run_projectors, url, stop), "tree": partial(grow_tree, url, secret, stop)}
+    followers = [
+        threading.Thread(target=_follow, args=(work, loop, stopping), name=name, daemon=True)
+        for name, work in works.items()
+    ]
+    for follower in followers:
+        follower.start()
     async with Application(settings, database_url=url, secret=secret) as app:
         tasks = [asyncio.create_task(_keep_time(app)), asyncio.create_task(_tidy(app))]
         await stopping.wait()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.to_thread(projectors.join, STOP_SECONDS_MAX)
+    for follower in followers:
+        await asyncio.to_thread(follower.join, STOP_SECONDS_MAX)
 
 
-def _project(url: str, stop: threading.Event, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-    """A projector that cannot go on ends the worker: a supervisor notices that, not a silent thread."""
+def _follow(work: Callable[[], None], loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    """What cannot go on ends the worker: a supervisor notices that, not a silent thread."""
     try:
-        run_projectors(url, stop)
+        work()
     except Exception:
-        log.exception("projectors_failed")
+        log.exception("follower_failed", follower=threading.current_thread().name)
         loop.call_soon_threadsafe(stopping.set)
 
 

@@ -69,6 +69,7 @@ class Server:
             "COUNTERFOIL_ADMIN_EMAIL": ADMIN_EMAIL,
             "COUNTERFOIL_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "COUNTERFOIL_RATE_LIMITS": "off",
+            "COUNTERFOIL_CHAIN_URL": "off",  # an EVM takes seconds to start; those who want one say so
         }
         return inherited | {name: value for name, value in (ours | self._overrides).items() if value is not None}
 
@@ -123,7 +124,7 @@ class Server:
             self._api = None
 
     def kill_worker(self) -> None:
-        if self._api is not None and (pid := self._child("worker")) is not None:
+        if self._api is not None and (pid := self._child("worker views")) is not None:
             end(pid, politely=signal.SIGKILL)
 
     def kill_postmaster(self) -> None:
@@ -145,7 +146,7 @@ class Server:
 
     @property
     def worker_pid(self) -> int:
-        pid = self._child("worker")
+        pid = self._child("worker views")
         assert pid is not None, "the worker does not run"
         return pid
 

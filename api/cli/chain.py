@@ -32,14 +32,20 @@ Address = Annotated[str | None, typer.Option(help="An address; left out: the mir
 
 
 @app.command("deploy")
-def deploy(admin: Address = None, pauser: Address = None, royalty_receiver: Address = None) -> None:
+def deploy(
+    *,
+    admin: Address = None,
+    pauser: Address = None,
+    royalty_receiver: Address = None,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Only where this ledger has none.")] = False,
+) -> None:
     """Deploy a fresh contract to every chain in COUNTERFOIL_CHAIN_URL. The mirror then fills it from position 0."""
 
     async def work(application: Application) -> None:
         urls = application.settings.chain_urls
         if urls is None or not urls:
-            raise typer.BadParameter("COUNTERFOIL_CHAIN_URL names no node; the EVM in the process needs no deployment")
-        await _deploy(application, urls, admin, pauser, royalty_receiver)
+            fail("COUNTERFOIL_CHAIN_URL names no node; the EVM in the process needs no deployment")
+        await _deploy(application, urls, admin, pauser, royalty_receiver, if_missing=if_missing)
 
     with_application(work)
 
@@ -79,7 +85,7 @@ def status() -> None:
         for row in found:
             table = Table(f"chain {row.chain_id}", row.contract, highlight=False)
             for name, value in row._asdict().items():
-                if name not in ("chain_id", "contract") and value is not None:
+                if name not in ("chain_id", "contract", "embedded") and value is not None:
                     table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
             out.print(table)
 
@@ -125,16 +131,23 @@ def reconcile(
 
 
 async def _deploy(
-    application: Application, urls: tuple[str, ...], admin: str | None, pauser: str | None, royalty_receiver: str | None
+    application: Application,
+    urls: tuple[str, ...],
+    admin: str | None,
+    pauser: str | None,
+    royalty_receiver: str | None,
+    *,
+    if_missing: bool = False,
 ) -> list[str]:
     contracts = []
     for station in stations(application, *urls):
         try:
-            made = await station.deploy(admin=admin, pauser=pauser, royalty_receiver=royalty_receiver)
+            known = await station.known() if if_missing else None
+            made = known or await station.deploy(admin=admin, pauser=pauser, royalty_receiver=royalty_receiver)
         finally:
             await station.node.close()
         out.print(f"Contract [bold]{made.contract}[/] on chain {made.chain_id}", highlight=False, soft_wrap=True)
-        if admin is None:
+        if admin is None and known is None:
             err.print("The mirror's own key administers it: name a cold one with --admin for anything of value.")
         contracts.append(made.contract)
     return contracts

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import psycopg
 import typer
 from rich.console import Console
 
 from api import observability
-from api.bootstrap import Application, DatabaseUnfitError, prepare
+from api.bootstrap import Application, ChainError, DatabaseUnfitError, prepare
 from api.settings import Settings, SettingsError
 from domain.kernel import Refusal
 
@@ -24,7 +25,7 @@ def clear_errors() -> Iterator[None]:
     """What an operator can put right is said in one line, without a stack trace, and exits with 1."""
     try:
         yield
-    except (SettingsError, DatabaseUnfitError) as error:
+    except (SettingsError, DatabaseUnfitError, ChainError) as error:
         fail(str(error))
     except Refusal as refusal:
         fail(refusal.detail)
@@ -32,7 +33,7 @@ def clear_errors() -> Iterator[None]:
         fail(f"the database does not answer: {str(error).strip().splitlines()[0]}")
 
 
-def fail(text: str) -> None:
+def fail(text: str) -> NoReturn:
     err.print(f"[bold red]error:[/] {text}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""A whole Counterfoil in this process: the API on a free port, the projectors and the timekeeper on threads beside it.
+"""A whole Counterfoil in this process: the API on a free port, the projectors, the tree and the timekeeper on threads beside it.
 
 They are the parts that production runs, put together by the same composition root, on a real PostgreSQL.
 """
@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 
 from adapters.postgres import migrate
 from api.app import create_app
-from api.bootstrap import Application, run_projectors
+from api.bootstrap import Application, grow_tree, run_projectors
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 from domain.account import Role
@@ -74,10 +74,14 @@ class House:
         self._keeps_time = timekeeper
         self._known: dict[str, Caller] = {}
         self._stop = threading.Event()
-        self._projectors = threading.Thread(target=run_projectors, args=(database_url, self._stop), name="projectors")
+        self._followers = (
+            threading.Thread(target=run_projectors, args=(database_url, self._stop), name="projectors"),
+            threading.Thread(target=grow_tree, args=(database_url, SECRET, self._stop), name="tree"),
+        )
 
     def __enter__(self) -> Self:
-        self._projectors.start()
+        for thread in self._followers:
+            thread.start()
         self._start_api()
         return self
 
@@ -86,8 +90,9 @@ class House:
     ) -> None:
         self._stop_api()
         self._stop.set()
-        self._projectors.join(STOP_SECONDS_MAX)
-        assert not self._projectors.is_alive()
+        for thread in self._followers:
+            thread.join(STOP_SECONDS_MAX)
+            assert not thread.is_alive()
 
     def restart(self) -> None:
         """The API process ends and another one begins, on the same database."""

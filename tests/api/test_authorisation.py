@@ -204,6 +204,17 @@ ROWS: dict[str, list[Row]] = {
     "unlink_wallet": [Row(lambda s: (f"/v1/wallets/{s.wallet.address}", None), of(HOLDER))],
     "ledger_events": [Row(lambda s: ("/v1/ledger/events", None))],
     "ledger_head": [Row(lambda s: ("/v1/ledger/head", None))],
+    "ledger_heads": [Row(lambda s: ("/v1/ledger/heads", None))],
+    "ledger_keys": [Row(lambda s: ("/v1/ledger/keys", None))],
+    "inclusion_proof": [Row(lambda s: ("/v1/ledger/proofs/inclusion?position=1", None))],
+    "consistency_proof": [Row(lambda s: ("/v1/ledger/proofs/consistency?from=1", None))],
+    "ticket_proof": [
+        Row(
+            lambda s: (f"/v1/tickets/{s.order['tickets'][0]['ticket_id']}/proof", None),
+            of(HOLDER, OWNER),
+            overseen=True,
+        )
+    ],
 }
 
 

@@ -89,7 +89,7 @@ def test_the_head_is_the_last_fact(house: House, auditor: Caller, organizer: Cal
     on_sale(organizer)
     head = house.anyone.get("/v1/ledger/head").ok()
     (last,) = auditor.get("/v1/ledger/events", {"after": head["position"] - 1}).ok()["items"][:1]
-    assert (last["position"], last["at"]) == (head["position"], head["at"])
+    assert (last["position"], last["at"]) == (head["position"], head["recorded_at"])
 
 
 @pytest.mark.parametrize("role", [Role.ANALYST, Role.AUDITOR, Role.ADMIN])

@@ -48,7 +48,7 @@ def understood(arguments: list[str]) -> None:
 
 def test_the_composed_services_are_there() -> None:
     services = compose()["services"]
-    assert services.keys() >= {"postgres", "kafka", "anvil", "api", "worker"}
+    assert services.keys() >= {"postgres", "kafka", "anvil", "api", "worker", "contract", "mirror"}
     assert all("image" in service or service["build"] == "." for service in services.values())
     for service in services.values():
         for wanted in service.get("depends_on", {}):
@@ -82,7 +82,7 @@ def test_the_image_runs_a_command_of_ours_and_copies_what_is_there() -> None:
 
 def test_the_commands_of_the_readme_are_commands_of_ours() -> None:
     named = re.findall(r"^\| `counterfoil ([a-z]+)", text("README.md"), re.MULTILINE)
-    assert {"serve", "worker", "replay", "rebuild", "bench", "demo", "admin"} <= set(named)
+    assert {"serve", "worker", "replay", "rebuild", "bench", "demo", "admin", "chain", "reconcile"} <= set(named)
     for name in named:
         understood([name])
 
