@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 KILLS  ?= 500
 
-.PHONY: help run test lint bench demo crash lock clean
+.PHONY: help run test lint bench demo crash contracts lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ demo: $(STAMP) ## a real Broadway week through the HTTP API
 
 crash: $(STAMP) ## the crash test at length: make crash KILLS=500
 	@COUNTERFOIL_CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest tests/journeys/test_crash.py --timeout 0 -s
+
+contracts: $(STAMP) ## compile the contracts, write the artifacts
+	@$(BIN)/python -m tests.contracts.building
 
 lock: ## resolve the dependencies again
 	@$(BIN)/python -m pip install --quiet uv

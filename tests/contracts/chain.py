@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eth_hash.auto import keccak
 from eth_tester.exceptions import TransactionFailed
 from eth_tester.main import EthereumTester
 from web3 import EthereumTesterProvider, HTTPProvider, Web3
@@ -17,10 +18,11 @@ from web3.exceptions import ContractLogicError
 from contracts import Artifact, artifact
 from tests.anvil import Anvil
 from tests.contracts.decoding import Decoder, Said
-from tests.contracts.operations import next_hash
+from tests.contracts.operations import issue, next_hash, rules
 
 TRANSACTION_GAS = 16_000_000  # below the most that a transaction may have (EIP-7825)
 ADMIN_DELAY_SECONDS = 3_600
+MAPPINGS_MAX = 32
 LEDGER_ID = bytes(range(32))
 BASE_URI = "https://tickets.example/"
 TEST_ARTIFACTS = Path(__file__).resolve().parents[2] / "contracts" / "test-artifacts.json"
@@ -34,7 +36,7 @@ class Node(NamedTuple):
 
 
 def anvil_node(anvil: Anvil) -> Node:
-    w3 = Web3(HTTPProvider(anvil.url))
+    w3 = Web3(HTTPProvider(anvil.url, cache_allowed_requests=True))  # it asks for the chain id at every call
 
     def travel(timestamp: int) -> None:
         anvil.rpc("evm_setNextBlockTimestamp", timestamp)
@@ -86,9 +88,7 @@ class Chain:
         self.alice, self.bob, self.carol, self.dave, self.erin = accounts[4:9]
         self.artifact = built or artifact()
         self._decoder = Decoder([*self.artifact.abi, *part("RevertingReceiver")["abi"]])
-        roles = (self.admin, ADMIN_DELAY_SECONDS, self.syncer, self.pauser, self.royalties)
-        arguments = ("Counterfoil", "SEAT", BASE_URI, *roles, LEDGER_ID)
-        self.contract = self.deploy(self.artifact.abi, self.artifact.bytecode, *arguments)
+        self.contract = self.deploy(self.artifact.abi, self.artifact.bytecode, *self._arguments())
         self.address: str = self.contract.address
         self.hash = bytes(32)
         self.synced = 0
@@ -104,6 +104,11 @@ class Chain:
         return self.deploy(found["abi"], found["bytecode"], *arguments)
 
     # -- Doing --------------------------------------------------------------------
+
+    def on_sale(self, tickets: int = 4, **terms: int) -> None:
+        """The next event, on these terms, with so many tickets in custody."""
+        number = self.call("eventCount") + 1
+        self.apply(rules(number, **terms), issue(number, 0, tickets))
 
     def apply(self, *operations: bytes) -> Outcome:
         """A batch of one fact for each operation. Without the word of the batch itself, which is checked here."""
@@ -123,15 +128,26 @@ class Chain:
 
     def refusal(self, function: str, *arguments: object, by: str) -> Said | None:
         """What a transaction would be refused with, or None."""
-        call = self._function(function, *arguments)
+        return self.raw_refusal(self._function(function, *arguments).build_transaction({"from": by, **_FEES}))
+
+    def deployment_refusal(self, **roles: str) -> Said | None:
+        factory = self.w3.eth.contract(abi=self.artifact.abi, bytecode=self.artifact.bytecode)
+        constructor: Any = factory.constructor(*self._arguments(**roles))
+        return self.raw_refusal(constructor.build_transaction({"from": self.admin, **_FEES}))
+
+    def raw_refusal(self, transaction: Any) -> Said | None:
         try:
-            self.w3.eth.call(call.build_transaction({"from": by, **_FEES}))
+            self.w3.eth.call(transaction)
         except ContractLogicError as refused:
             data = refused.data if isinstance(refused.data, str) else "0x"
             return self._decoder.error(bytes.fromhex(data.removeprefix("0x")))
         except TransactionFailed as refused:
             return self._decoder.error(_revert_data(refused))
         return None
+
+    def _arguments(self, admin: str | None = None, royalties: str | None = None) -> tuple[object, ...]:
+        roles = (admin or self.admin, ADMIN_DELAY_SECONDS, self.syncer, self.pauser, royalties or self.royalties)
+        return ("Counterfoil", "SEAT", BASE_URI, *roles, LEDGER_ID)
 
     # -- Reading ------------------------------------------------------------------
 
@@ -143,11 +159,16 @@ class Chain:
         return int(self.w3.eth.get_block("latest")["timestamp"])
 
     def _function(self, name: str, *arguments: object) -> Any:
+        """By its name, or by its signature where the name alone does not say which."""
+        if "(" in name:
+            return self.contract.get_function_by_signature(name)(*arguments)
+        if name == "safeTransferFrom":
+            return self.contract.get_function_by_signature(f"{name}(address,address,uint256,bytes)")(*arguments)
         return self.contract.get_function_by_name(name)(*arguments)
 
     def _mined(self, call: Any, by: str) -> Any:
         receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": by, **_FEES}), poll_latency=0.002)
-        assert receipt["status"] == 1, f"{call} failed"
+        assert receipt["status"] == 1, f"{call.abi_element_identifier} failed, with gas {receipt['gasUsed']}"
         return receipt
 
 
@@ -170,3 +191,14 @@ def _test_artifacts() -> Mapping[str, Any]:
 def part(name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = _test_artifacts()[name]
     return found
+
+
+def patch(anvil: Anvil, chain: Chain, key: int, change: Callable[[int], int]) -> None:
+    """Change what the one mapping that has this key keeps there, wherever the compiler has put it."""
+    for base in range(MAPPINGS_MAX):
+        slot = int.from_bytes(keccak(key.to_bytes(32, "big") + base.to_bytes(32, "big")), "big")
+        word = int.from_bytes(chain.w3.eth.get_storage_at(chain.contract.address, slot), "big")
+        if word:
+            anvil.rpc("anvil_setStorageAt", chain.address, f"0x{slot:064x}", f"0x{change(word):064x}")
+            return
+    raise AssertionError("no mapping has the key")

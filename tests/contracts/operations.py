@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from eth_hash.auto import keccak
 
 RULES, ISSUE, DELIVER, MOVE, RESALE, CHECK_IN, CHECK_IN_WORD, VOID, VOID_WORD, UNDO_CHECK_IN, UNVOID = range(1, 12)
 
 UNKNOWN_EVENT, NOT_ISSUED, OUT_OF_ORDER, WRONG_VERSION, WRONG_PLACE, CHECKED_IN_ALREADY, VOIDED = range(1, 8)
 ABOVE_CAP, BAD_RECEIVER, BAD_RULES, PARTIAL, VOIDED_ALREADY, NOT_CHECKED_IN, NOT_VOIDED, LOCKED = range(8, 16)
+
+OnTicket = Callable[[int], bytes]
+OnWord = Callable[[int, int, int], bytes]
 
 TRANSFERS_OPEN = 1
 CANCELLED = 2
