@@ -13,9 +13,11 @@ from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.audit import Audit, audit_ledger
 from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
+from adapters.fact_reader import LedgerGapError
 from adapters.follower import Followed
 from adapters.housekeeping import tidy
 from adapters.inventory import PooledInventory, Taken
@@ -30,7 +32,8 @@ from adapters.reader import LedgerReader, StoredFact
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
-from adapters.tree import TreeBuilder
+from adapters.tree import TreeBuilder, rotate_head_key
+from adapters.tree_export import export_lines, exportable
 from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
@@ -309,17 +312,23 @@ def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], Non
 
 __all__ = [
     "Application",
+    "Audit",
     "ChainError",
     "DatabaseUnfitError",
     "Followed",
+    "LedgerGapError",
     "NotInTreeError",
     "RebuildReport",
     "RebuildRunningError",
     "StoredFact",
+    "audit_ledger",
     "contract_source",
+    "export_lines",
+    "exportable",
     "grow_tree",
     "prepare",
     "rebuild_views",
+    "rotate_head_key",
     "run_projectors",
     "stations",
     "timekeeper_leadership",

@@ -6,15 +6,21 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from uuid import UUID
 
 import structlog
 
 from api.bootstrap import Application, stations
 from api.settings import Settings
+from commands.reconciliation import CompleteReconciliation, FailReconciliation
 from commands.ticket import RecordChainTransfer
+from domain.reconciliation import Reconciliation, Report
+from projections import reconciliation as reconciliations
+from projections.chain_book import ChainRef
+from projections.chain_repairs import repairs
 
 ACTOR = "system:mirror"
+WAITING_MAX = 100
 
 log = structlog.get_logger()
 
@@ -33,8 +39,9 @@ async def run_mirror(settings: Settings, url: str, secret: bytes) -> None:
 async def mirroring(app: Application, *urls: str) -> AsyncIterator[None]:
     """Mirror to every configured chain, or to those at these addresses, until the end of the block."""
     async with asyncio.TaskGroup() as tasks:
+        desk = Desk(app)
         running = [
-            tasks.create_task(station.run(station.mirror, station.watching(partial(_record, app))))
+            tasks.create_task(station.run(station.mirror, station.watching(desk), station.reconciling(desk)))
             for station in stations(app, *urls)
         ]
         try:
@@ -44,6 +51,28 @@ async def mirroring(app: Application, *urls: str) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def _record(app: Application, transfer: RecordChainTransfer) -> None:
-    """The ledger hears of what a holder did on a chain; hearing of it again adds nothing."""
-    await app.execute(transfer, actor=ACTOR)
+class Desk:
+    """What the stations need of the ledger."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def heard(self, transfer: RecordChainTransfer) -> None:
+        """Of what a holder did on a chain; hearing of it again adds nothing."""
+        await self._app.execute(transfer, actor=ACTOR)
+
+    async def waiting(self, chain: ChainRef) -> list[tuple[UUID, bool]]:
+        """Asked of the view, and of the ledger itself: the view may not know yet what was done a moment ago."""
+        views = self._app.views
+        found = await reconciliations.waiting(
+            views, chain_id=chain.chain_id, contract=chain.contract, limit=WAITING_MAX
+        )
+        known = await self._app.store.load(Reconciliation, [row.reconciliation_id for row in found])
+        return [(one.id, one.repair) for one in known if one.status == "requested"]
+
+    async def completed(self, reconciliation: UUID, report: Report) -> None:
+        command = CompleteReconciliation(reconciliation_id=reconciliation, report=report, repairs=repairs(report))
+        await self._app.execute(command, actor=ACTOR)
+
+    async def failed(self, reconciliation: UUID, reason: str) -> None:
+        await self._app.execute(FailReconciliation(reconciliation_id=reconciliation, reason=reason), actor=ACTOR)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Response
 from pydantic import Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from api.call import AsOfInViews, Call
 from api.policy import SIGNED_IN
@@ -22,6 +23,21 @@ router = ContractRouter("wallets")
 MESSAGE_LENGTH_MAX = 4_000
 SIGNATURE_LENGTH_MAX = 200
 CHAIN_ID_MAX = 2**63 - 1
+
+
+class AddressConvertor(Convertor[str]):
+    """What may be an address: `challenges` is none, so that no path means two things."""
+
+    regex = "0x[^/]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("address", AddressConvertor())
 
 
 class ChallengeRequest(Body):
@@ -92,7 +108,7 @@ async def list_wallets(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAU
     return _json(to_json({"items": items, "next_cursor": following}))
 
 
-@router.on("DELETE", "/v1/wallets/{address}", policy=SIGNED_IN, status=204)
+@router.on("DELETE", "/v1/wallets/{address:address}", policy=SIGNED_IN, status=204)
 async def unlink_wallet(address: WalletAddress, call: Call) -> Response:
     """The tickets in it stay the caller's; what comes into it from now on has no known holder."""
     return await call.send(UnlinkWallet(address=address, account_id=call.user_id), answer=_nothing, status=204)

@@ -177,7 +177,6 @@ class EventCorrection(BaseModel):
 
     order: EventOrder
     number: int
-    event_id: UUID | None
     issue_from: int | None = None
     """The first serial that the chain does not have."""
     known: bool = False

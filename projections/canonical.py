@@ -26,6 +26,8 @@ ABSENT = -1
 LENGTH = Struct(">i")
 POSITION = Struct(">q")
 MICROSECOND = timedelta(microseconds=1)
+POSITION_AT = PREFIX_BYTES + LENGTH.size
+"""Where the position begins."""
 
 Fields = Sequence[bytes | None]
 
@@ -45,7 +47,7 @@ def split(content: bytes) -> list[bytes | None]:
     fields: list[bytes | None] = []
     at = PREFIX_BYTES
     for _ in COLUMNS:
-        (length,) = LENGTH.unpack_from(content, at)
+        length = int.from_bytes(content[at : at + LENGTH.size], "big", signed=True)
         at += LENGTH.size
         fields.append(None if length == ABSENT else content[at : at + length])
         at += max(0, length)
@@ -70,6 +72,16 @@ def canonical(
             POSITION.pack(microseconds),
         )
     )
+
+
+def position_of(content: bytes) -> int:
+    position: int = POSITION.unpack_from(content, POSITION_AT)[0]
+    return position
+
+
+def at_position(content: bytes, position: int) -> bytes:
+    """The same fact, had it been recorded elsewhere."""
+    return content[:POSITION_AT] + POSITION.pack(position) + content[POSITION_AT + POSITION.size :]
 
 
 def to_line(content: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Not a view of the ledger alone: where a transaction was mined is something that 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from projections.chain_plan import HANDLERS
@@ -101,11 +101,11 @@ STATUS = """
                      and b.number < coalesce(f.unmined, 2147483647)), 0) as mined,
            coalesce((select max(b.to_position) from chain.batches b where b.deployment = d.id
                      and b.number < coalesce(f.unfinal, 2147483647)), 0) as finalized,
-           coalesce(f.facts, 0) + w.facts,
+           coalesce(f.facts, 0), w.facts,
            greatest(0, extract(epoch from now() - least(
                (select e.recorded_at from chain.batches b join ledger.events e on e.position = b.from_seq
                  where b.deployment = d.id and b.number = f.unmined), w.since)))::float8,
-           coalesce(f.sent, 0),
+           coalesce(f.unfinal_count, 0), coalesce(f.sent, 0),
            (select count(*) from chain.skipped s where s.deployment = d.id),
            (select count(*) from chain.transfers t where t.deployment = d.id and t.state = 'provisional'),
            d.balance, d.head_number, d.finalized_number, d.watched_number, d.problem, d.observed_at
@@ -113,6 +113,7 @@ STATUS = """
       left join lateral (
            select min(b.number) filter (where b.state in ('built', 'signed', 'sent')) as unmined, min(b.number) as unfinal,
                   sum(b.facts) filter (where b.state in ('built', 'signed', 'sent')) as facts,
+                  count(*) as unfinal_count,
                   count(*) filter (where b.state in ('built', 'signed', 'sent')) as sent
              from chain.batches b where b.deployment = d.id and b.state <> 'finalized') f on true
       left join lateral (
@@ -139,7 +140,33 @@ async def deployments(views: Views) -> list[Deployment]:
 async def status(views: Views) -> list[ChainStatus]:
     """Of every contract in use."""
     rows = await views.fetch(STATUS, {"most": SCAN_FACTS_MAX, "topics": TOPICS})
-    return [ChainStatus(*row)._replace(balance=int(row[13]) if row[13] is not None else None) for row in rows]
+    return [_status(*row) for row in rows]
+
+
+def _status(*row: Any) -> ChainStatus:
+    """Facts of which a contract does not hear are mirrored as soon as those before them are."""
+    chain_id, contract, syncer, embedded, head, planned, mined, finalized, unmined_facts, waiting, *more = row
+    lag_seconds, unfinal, pending, skipped, provisional, balance, *seen = more
+    mirrored = planned if waiting else head
+    mined = mined if pending else mirrored
+    finalized = finalized if unfinal else mirrored
+    return ChainStatus(
+        chain_id,
+        contract,
+        syncer,
+        embedded,
+        head,
+        mirrored,
+        mined,
+        finalized,
+        unmined_facts + waiting,
+        lag_seconds or 0.0,
+        pending,
+        skipped,
+        provisional,
+        int(balance) if balance is not None else None,
+        *seen,
+    )
 
 
 async def tokens_of(views: Views, ticket_id: UUID) -> list[TokenOnChain]:

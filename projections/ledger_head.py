@@ -12,12 +12,20 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from projections.merkle import HASH_BYTES
+from projections.merkle import EMPTY_ROOT, HASH_BYTES
 
 ORIGIN = "counterfoil"
 KEY_ID_BYTES = 16
 PUBLIC_KEY_BYTES = 32
-SIGNATURE_BYTES = 64
+UNSIGNED = {
+    "ledger_id": None,
+    "tree_size": 0,
+    "root": b64encode(EMPTY_ROOT).decode(),
+    "at": None,
+    "key_id": None,
+    "signature": None,
+}
+"""What there is before the first head was signed."""
 
 
 class HeadKey(NamedTuple):

@@ -9,7 +9,7 @@ Leaves are counted from 0 here; position p of the ledger is leaf p - 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -24,15 +24,15 @@ class BadProofError(ValueError):
 
 
 class Node(NamedTuple):
-    """The leaves ``index * 2**level`` up to, and not with, ``(index + 1) * 2**level``."""
+    """The leaves ``number * 2**level`` up to, and not with, ``(number + 1) * 2**level``."""
 
     level: int
-    index: int
+    number: int
 
     @property
     def last_leaf(self) -> int:
         """The leaf that completes it."""
-        return ((self.index + 1) << self.level) - 1
+        return ((self.number + 1) << self.level) - 1
 
 
 class Range(NamedTuple):
@@ -159,19 +159,9 @@ def check_inclusion(leaf: int, size: int, content_hash: bytes, proof: Sequence[b
     """Raises BadProofError unless the proof leads from the leaf to the root (RFC 9162, 2.1.3.2)."""
     if not 0 <= leaf < size:
         raise BadProofError(f"a tree of {size} leaves has no leaf {leaf}")
-    place, last, folded = leaf, size - 1, content_hash
-    for sibling in _hashes(proof):
-        if last == 0:
-            raise BadProofError("the proof is too long")
-        if place & 1 or place == last:
-            folded = node_hash(sibling, folded)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            folded = node_hash(folded, sibling)
-        place, last = place >> 1, last >> 1
-    if last != 0:
-        raise BadProofError("the proof is too short")
+    folded = content_hash
+    for part, on_the_left in _upwards(leaf, size - 1, proof):
+        folded = node_hash(part, folded) if on_the_left else node_hash(folded, part)
     if folded != root:
         raise BadProofError("the proof leads to another root")
 
@@ -180,36 +170,40 @@ def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proo
     """Raises BadProofError unless the old tree begins the new one (RFC 9162, 2.1.4.2)."""
     if not 0 < old <= new:
         raise BadProofError(f"from {old} to {new} leaves no tree has grown")
-    path = _hashes(proof)
     if old == new:
-        if path or old_root != new_root:
-            raise BadProofError("the same tree has two roots" if not path else "the proof is too long")
+        if proof or old_root != new_root:
+            raise BadProofError("a tree has one root, and needs no proof of it")
         return
+    path = list(proof)
     if old & (old - 1) == 0:  # a whole node: the proof begins with it, unsaid
-        path = [old_root, *path]
+        path.insert(0, old_root)
     if not path:
         raise BadProofError("the proof is too short")
-    place, last = old - 1, new - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
+    height = (~(old - 1) & old).bit_length() - 1  # of the node that the old tree ends with
     before = after = path[0]
-    for part in path[1:]:
-        if last == 0:
-            raise BadProofError("the proof is too long")
-        if place & 1 or place == last:
-            before, after = node_hash(part, before), node_hash(part, after)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            after = node_hash(after, part)
-        place, last = place >> 1, last >> 1
-    if last != 0:
-        raise BadProofError("the proof is too short")
+    for part, on_the_left in _upwards((old - 1) >> height, (new - 1) >> height, path[1:]):
+        if on_the_left:
+            before = node_hash(part, before)
+        after = node_hash(part, after) if on_the_left else node_hash(after, part)
     if (before, after) != (old_root, new_root):
         raise BadProofError("the proof leads to other roots")
 
 
-def _hashes(proof: Sequence[bytes]) -> list[bytes]:
-    if any(len(part) != HASH_BYTES for part in proof):
-        raise BadProofError("a part of the proof is not a hash")
-    return list(proof)
+def _upwards(place: int, last: int, proof: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each part of a proof, and whether it stands on the left, from a node to the root; ``last``: its level's last node.
+
+    Raises BadProofError when the proof does not end at the root.
+    """
+    for part in proof:
+        if last == 0:
+            raise BadProofError("the proof is too long")
+        if len(part) != HASH_BYTES:
+            raise BadProofError("a part of the proof is not a hash")
+        on_the_left = bool(place & 1) or place == last
+        yield part, on_the_left
+        if on_the_left:
+            while not place & 1 and place:  # on the right edge a node may have no partner for some levels
+                place, last = place >> 1, last >> 1
+        place, last = place >> 1, last >> 1
+    if last != 0:
+        raise BadProofError("the proof is too short")

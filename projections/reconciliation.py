@@ -93,9 +93,16 @@ async def latest(views: Views, *, before: int | None = None, as_of: int | None =
     return [Listed(*row) for row in await views.fetch(sql, params)]
 
 
-async def waiting(views: Views, *, limit: int) -> list[UUID]:
+class Waiting(NamedTuple):
+    reconciliation_id: UUID
+    repair: bool
+
+
+async def waiting(views: Views, *, chain_id: int, contract: str, limit: int) -> list[Waiting]:
     """Asked for and not done, oldest first."""
     sql = """
-        select reconciliation_id from reconciliations.reconciliations
-         where status = 'requested' order by position limit %(limit)s"""
-    return [row[0] for row in await views.fetch(sql, {"limit": limit})]
+        select reconciliation_id, repair from reconciliations.reconciliations
+         where status = 'requested' and chain_id = %(chain)s and contract = %(contract)s
+         order by position limit %(limit)s"""
+    params = {"chain": chain_id, "contract": contract, "limit": limit}
+    return [Waiting(*row) for row in await views.fetch(sql, params)]

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
 from adapters.chain import contract, deployments
+from adapters.chain.creations import Account, create, forget
 from adapters.chain.deployments import Deployment, NewDeployment
 from adapters.chain.embedded_node import EmbeddedNode
-from adapters.chain.node import (
-    LATEST,
-    BalanceTooLowError,
-    Block,
-    ChainError,
-    Node,
-    Receipt,
-    RevertedError,
-    WrongChainError,
-)
+from adapters.chain.node import ChainError, Node, RevertedError, WrongChainError
 from adapters.chain.signer import Offer, Signer
 from contracts import artifact
 
-DEPLOY_GAS = 6_000_000
-"""About 4.5 million are used; EIP-7825 allows sixteen."""
-DEPLOY_SECONDS_MAX = 300.0
-POLL_SECONDS = 0.2
 NAME, SYMBOL = "Counterfoil Tickets", "TICKET"
 
 
@@ -106,8 +93,6 @@ async def deploy(
     found_id, genesis = await identify(node, chain_id)
     if isinstance(node, EmbeddedNode):
         await node.endow(signer.address)
-    head = await node.block(LATEST)
-    assert head is not None
     arguments = contract.constructor(
         name=NAME,
         symbol=SYMBOL,
@@ -118,10 +103,9 @@ async def deploy(
         royalty_receiver=roles.royalty_receiver,
         ledger=await deployments.ledger_id(conn),
     )
-    nonce = await node.nonce(signer.address)
-    receipt = await _create(node, signer, offer, head, found_id, nonce, artifact().bytecode + arguments)
-    if receipt.contract is None or not receipt.succeeded:
-        raise ChainError(f"{node.name} refused to create the contract")
+    account = Account(found_id, genesis, signer.address)
+    receipt = await create(conn, node, signer, offer, account, artifact().bytecode + arguments)
+    assert receipt.contract is not None
     new = NewDeployment(
         chain_id=found_id,
         genesis=genesis,
@@ -129,27 +113,7 @@ async def deploy(
         syncer=signer.address,
         deployed_block=receipt.block_number,
         embedded=isinstance(node, EmbeddedNode),
-        next_nonce=nonce + 1,
     )
-    return await deployments.enter(conn, new)
-
-
-async def _create(
-    node: Node, signer: Signer, offer: Offer, head: Block, chain_id: int, nonce: int, code: bytes
-) -> Receipt:
-    fees = offer.first(head.base_fee, await node.tip())
-    if await node.balance(signer.address) < fees.most * DEPLOY_GAS:
-        raise BalanceTooLowError(
-            f"{signer.address} cannot pay for a deployment on {node.name}: it may take {fees.most * DEPLOY_GAS / 10**18:.4f} ether"
-        )
-    transaction, raw = signer.sign(chain_id=chain_id, nonce=nonce, to=None, data=code, gas=DEPLOY_GAS, fees=fees)
-    await node.send(raw)
-    try:
-        async with asyncio.timeout(DEPLOY_SECONDS_MAX):
-            while True:
-                receipt = (await node.receipts([transaction]))[0]
-                if receipt is not None:
-                    return receipt
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError as error:
-        raise ChainError(f"{node.name} has not mined the contract within {DEPLOY_SECONDS_MAX:.0f} s") from error
+    async with conn.transaction():
+        await forget(conn, account)
+        return await deployments.enter(conn, new)

@@ -7,17 +7,18 @@ built ──► signed ──► sent ──► mined ──► finalized
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from adapters.chain import plans
 from adapters.chain.contract import Skipped
 from adapters.chain.node import Receipt
 from adapters.chain.packing import steps_in
-from projections.chain_plan import Plan, PlannedEvent, PlannedToken, Touched
+from projections.chain_book import Touched
+from projections.chain_plan import Plan
 
 
 class NewBatch(NamedTuple):
@@ -67,10 +68,10 @@ async def store(
             (deployment, *batch, attempt.nonce),
         )
         await _insert_attempt(conn, deployment, attempt)
-        await _store_plan(conn, deployment, batch.number, plan, touched)
+        await plans.store(conn, deployment, batch.number, plan, touched)
         await conn.execute(
             "update chain.deployments set planned_position = %s, planned_seq = %s, planned_hash = %s,"
-            " planned_facts = planned_facts + %s, event_count = %s, batch_count = %s, next_nonce = %s where id = %s",
+            " planned_facts = planned_facts + %s, event_count = %s, batch_count = %s where id = %s",
             (
                 batch.to_position,
                 batch.to_seq,
@@ -78,83 +79,9 @@ async def store(
                 batch.facts,
                 plan.event_count,
                 batch.number,
-                attempt.nonce + 1,
                 deployment,
             ),
         )
-
-
-async def _store_plan(conn: AsyncConnection, deployment: int, batch: int, plan: Plan, touched: Touched) -> None:
-    tokens = [plan.tokens[ticket] for ticket in touched.tickets if ticket in plan.tokens]
-    tokens += [plan.disowned[token] for token in touched.disowned]
-    if tokens:
-        await conn.execute(
-            "insert into chain.tokens (deployment, token, ticket_id, wallet, version, checked_in, voided, batch)"
-            " select %s, t.*, %s from unnest(%s::bigint[], %s::uuid[], %s::text[], %s::integer[], %s::boolean[],"
-            " %s::boolean[]) t on conflict (deployment, token) do update set wallet = excluded.wallet,"
-            " version = excluded.version, checked_in = excluded.checked_in, voided = excluded.voided,"
-            " batch = greatest(chain.tokens.batch, excluded.batch)",
-            (
-                deployment,
-                batch,
-                [token.token for token in tokens],
-                [token.ticket_id for token in tokens],
-                [token.wallet for token in tokens],
-                [token.version for token in tokens],
-                [token.checked_in for token in tokens],
-                [token.voided for token in tokens],
-            ),
-        )
-    for event_id in touched.events:
-        event = plan.events[event_id]
-        await conn.execute(
-            "insert into chain.events values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (deployment, event_id)"
-            " do update set number = excluded.number, issued = excluded.issued, ends_at = excluded.ends_at,"
-            " price_cap = excluded.price_cap, royalty = excluded.royalty, flags = excluded.flags",
-            (
-                deployment,
-                event_id,
-                event.number,
-                event.issued,
-                event.ends_at,
-                event.price_cap,
-                event.royalty,
-                event.flags,
-            ),
-        )
-
-
-async def store_unsent(conn: AsyncConnection, deployment: int, position: int, plan: Plan, touched: Touched) -> None:
-    """Facts that change the plan and give the contract nothing to do, such as the draft of an event."""
-    async with conn.transaction():
-        await _store_plan(conn, deployment, 0, plan, touched)
-        await conn.execute(
-            "update chain.deployments set planned_position = %s, event_count = %s where id = %s",
-            (position, plan.event_count, deployment),
-        )
-
-
-async def load_plan(conn: AsyncConnection, deployment: int, plan: Plan) -> None:
-    """All events; tokens are loaded as they are needed."""
-    cursor = await conn.execute(
-        "select event_id, number, issued, ends_at, price_cap, royalty, flags from chain.events where deployment = %s",
-        (deployment,),
-    )
-    async for event_id, number, issued, ends_at, price_cap, royalty, flags in cursor:
-        plan.events[event_id] = PlannedEvent(event_id, number, issued, ends_at, int(price_cap), royalty, flags)
-
-
-async def load_tokens(conn: AsyncConnection, deployment: int, plan: Plan, tickets: Iterable[UUID]) -> None:
-    wanted = [ticket for ticket in tickets if ticket not in plan.tokens]
-    if not wanted:
-        return
-    cursor = await conn.execute(
-        "select token, ticket_id, wallet, version, checked_in, voided from chain.tokens"
-        " where deployment = %s and ticket_id = any(%s)",
-        (deployment, wanted),
-    )
-    async for row in cursor:
-        plan.tokens[row[1]] = PlannedToken(*row)
 
 
 # -- What becomes of them. -----------------------------------------------------------
@@ -225,6 +152,7 @@ async def is_ours(conn: AsyncConnection, deployment: int, cursor: int, running_h
     found = await conn.execute(
         "select exists (select from chain.batches where deployment = %(d)s and to_seq = %(c)s and running_hash = %(h)s)"
         " or exists (select from chain.deployments where id = %(d)s and planned_seq = %(c)s and planned_hash = %(h)s)"
+        " or exists (select from chain.adoptions where deployment = %(d)s and seq = %(c)s and running_hash = %(h)s)"
         " or (%(c)s = 0 and %(h)s = decode(repeat('00', 32), 'hex'))",
         {"d": deployment, "c": cursor, "h": running_hash},
     )
@@ -250,10 +178,6 @@ async def add_attempt(conn: AsyncConnection, deployment: int, attempt: Attempt, 
         await conn.execute(
             "update chain.batches set state = 'signed', nonce = %s, gas_limit = %s where deployment = %s and number = %s",
             (attempt.nonce, gas_limit, deployment, attempt.batch),
-        )
-        await conn.execute(
-            "update chain.deployments set next_nonce = %s where id = %s",
-            (attempt.nonce + 1, deployment),
         )
 
 

@@ -8,11 +8,11 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from projections.chain_plan import ChainRef
+from projections.chain_book import ChainRef
 
 FIELDS = (
     "id, chain_id, genesis, contract, syncer, deployed_block, embedded, planned_position, planned_seq, planned_hash,"
-    " planned_facts, event_count, batch_count, next_nonce, watched_number, watched_hash"
+    " planned_facts, event_count, batch_count, watched_number, watched_hash"
 )
 
 
@@ -31,7 +31,6 @@ class Deployment(NamedTuple):
     planned_facts: int
     event_count: int
     batch_count: int
-    next_nonce: int
     watched_number: int | None
     watched_hash: bytes | None
 
@@ -47,7 +46,6 @@ class NewDeployment(NamedTuple):
     syncer: str
     deployed_block: int
     embedded: bool
-    next_nonce: int
 
 
 async def ledger_id(conn: AsyncConnection) -> bytes:
@@ -91,13 +89,19 @@ async def enter(conn: AsyncConnection, new: NewDeployment) -> Deployment:
         if new.embedded:
             await conn.execute("delete from chain.deployments where embedded and retired_at is null")
         cursor = await conn.execute(
-            "insert into chain.deployments (chain_id, genesis, contract, syncer, deployed_block, embedded, next_nonce)"
-            " values (%s, %s, %s, %s, %s, %s, %s) returning id",
+            "insert into chain.deployments (chain_id, genesis, contract, syncer, deployed_block, embedded)"
+            " values (%s, %s, %s, %s, %s, %s) returning id",
             new,
         )
         row = await cursor.fetchone()
     assert row is not None
     return await by_id(conn, row[0])
+
+
+async def is_retired(conn: AsyncConnection, deployment: int) -> bool:
+    """Whether another contract has taken its place on its chain."""
+    cursor = await conn.execute("select retired_at is not null from chain.deployments where id = %s", (deployment,))
+    return await cursor.fetchone() != (False,)
 
 
 async def observe(
@@ -115,6 +119,14 @@ async def set_problem(conn: AsyncConnection, deployment: int, problem: str | Non
     await conn.execute(
         "update chain.deployments set problem = %s where id = %s and problem is distinct from %s",
         (problem, deployment, problem),
+    )
+
+
+async def note_progress(conn: AsyncConnection, reconciliation: UUID, done: int, total: int) -> None:
+    await conn.execute(
+        "insert into chain.progress (reconciliation, done, total) values (%s, %s, %s) on conflict (reconciliation)"
+        " do update set done = excluded.done, total = excluded.total, at = now()",
+        (reconciliation, done, total),
     )
 
 

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 import structlog
 from psycopg import AsyncConnection
 
-from adapters.chain import batches
+from adapters.chain import plans
 from adapters.chain.packing import FACTS_MAX, Draft
 from domain.kernel import UnknownTopicError, decode
-from projections.chain_plan import HANDLERS, Plan, Touched, tickets_of
+from projections.chain_book import Touched
+from projections.chain_plan import HANDLERS, Plan, tickets_of
 from projections.kernel import Recorded
 
 PAGE_FACTS = 2_000
@@ -105,7 +106,7 @@ class Feed:
         self._read = until
         if len(self.plan.tokens) > TOKENS_KEPT_MAX:
             self._forget()
-        await batches.load_tokens(self._conn, self._deployment, self.plan, tickets_of(self._page))
+        await plans.load_tokens(self._conn, self._deployment, self.plan, tickets_of(self._page))
         return True
 
     def _forget(self) -> None:
@@ -115,7 +116,7 @@ class Feed:
 
     async def _note_unsent(self) -> None:
         filled = self._close()
-        await batches.store_unsent(self._conn, self._deployment, filled.position, self.plan, filled.touched)
+        await plans.store_unsent(self._conn, self._deployment, filled.position, self.plan, filled.touched)
 
 
 def _decoded(

@@ -30,6 +30,7 @@ UNSEEN_LOOKS_MAX = 3
 behind one address do not all know the same at the same time."""
 FINAL_CHECK_EVERY = 32
 """Looks after which what was final is held against the chain again, although the cursor shows nothing."""
+PAIRS_MAX = 3
 
 log = structlog.get_logger()
 
@@ -77,12 +78,12 @@ class Lookout:
         last = await batches.last_finalized(self._conn, self._deployment.id)
         self._refuse_when_behind(head, last)
         finalized = await self._finalized(head)
-        cursor = contract.number_in(await self._ask(contract.SYNCED_THROUGH, head.number))
+        cursor = await self._cursor()
         await self._find_gone(finalized, shrunk=last is not None and cursor < last.to_seq)
         await self._find_mined()
         await self._finalize(finalized)
         await self._observe(head, finalized, cursor)
-        await self._hold_against(cursor, head)
+        await self._hold_against_contract()
         lost, self._lost = self._lost, set()
         return lost
 
@@ -109,9 +110,15 @@ class Lookout:
         if head.number < known:
             raise NodeBehindError(f"{self._node.name} is at block {head.number}; block {known} is known to be final")
 
-    async def _ask(self, question: bytes, block: int | str = LATEST) -> bytes:
-        """Of the contract. Where there is none, every call succeeds and answers nothing."""
-        answer = await self._node.call(self._deployment.contract, question, block)
+    async def _cursor(self) -> int:
+        return contract.number_in(await self._ask(contract.SYNCED_THROUGH))
+
+    async def _ask(self, question: bytes) -> bytes:
+        """Of the contract, as it is now: some nodes keep no earlier state.
+
+        Where there is no contract every call succeeds, and answers nothing.
+        """
+        answer = await self._node.call(self._deployment.contract, question, LATEST)
         if len(answer) < contract.WORD:
             raise WrongChainError(
                 f"there is no contract at {self._deployment.contract} on {self._node.name} any more:"
@@ -215,7 +222,7 @@ class Lookout:
         certain = [batch for batch in unmined if self._odd.get(batch.number, 0) >= UNSEEN_LOOKS_MAX]
         if not certain:
             return
-        if not gap and contract.number_in(await self._ask(contract.SYNCED_THROUGH)) >= certain[0].from_seq:
+        if not gap and await self._cursor() >= certain[0].from_seq:
             raise ReceiptsMissingError(
                 f"{self._node.name} has applied batch {certain[0].number} and gives no receipt for it"
             )
@@ -244,24 +251,24 @@ class Lookout:
             self._conn, self._deployment.id, head=head.number, finalized=finalized, cursor=cursor, balance=balance
         )
 
-    async def _hold_against(self, cursor: int, head: Block) -> None:
+    async def _hold_against_contract(self) -> None:
         """The contract's cursor and hash must be those of one of our batches."""
         address = self._deployment.contract
-        found = await self._ask(contract.RUNNING_HASH, head.number)
-        if not await batches.is_ours(self._conn, self._deployment.id, cursor, found):
-            await self._diverged(cursor, head)
-        if contract.number_in(await self._ask(contract.PAUSED, head.number)):
+        if not await self._is_ours():
+            raise DivergedError(
+                f"the contract {address} has been told something up to {await self._cursor()} that did not come from this"
+                " ledger: `counterfoil reconcile --repair` goes on from there"
+            )
+        if contract.number_in(await self._ask(contract.PAUSED)):
             raise PausedError(f"the contract {address} on {self._node.name} is paused: its admin has to unpause it")
 
-    async def _diverged(self, cursor: int, head: Block) -> None:
-        """Unless the two answers were given on two sides of a reorganisation."""
-        now = await self._node.block(head.number)
-        if now is None or now.hash != head.hash:
-            raise NodeBehindError(f"{self._node.name} has just been reorganised at block {head.number}")
-        raise DivergedError(
-            f"the contract {self._deployment.contract} has been told something up to {cursor} that did not come from this"
-            " ledger: `counterfoil reconcile --repair` goes on from there"
-        )
+    async def _is_ours(self) -> bool:
+        """Asked more than once: a block may come between the two answers."""
+        for _ in range(PAIRS_MAX):
+            cursor, found = await self._cursor(), await self._ask(contract.RUNNING_HASH)
+            if await batches.is_ours(self._conn, self._deployment.id, cursor, found):
+                return True
+        return False
 
     async def _reload(self) -> list[OpenBatch]:
         return await batches.open_batches(self._conn, self._deployment.id)

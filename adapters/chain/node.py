@@ -90,8 +90,9 @@ class Node(Protocol):
     Every method raises NodeUnreachableError, and ChainError for an answer that cannot be understood.
     """
 
-    name: str
-    """For people: the address without what is secret in it."""
+    @property
+    def name(self) -> str:
+        """For people: the address without what is secret in it."""
 
     async def close(self) -> None: ...
 

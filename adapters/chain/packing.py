@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from adapters.chain.gas import WORD_BITS, Meter, word_of
 from projections.chain_operations import (
     SERIAL_BITS,
     CheckIn,
@@ -33,38 +34,26 @@ GAS_MAX = 12_000_000
 """Of one batch, as estimated: below EIP-7825's cap of 2^24 for a transaction, with room for an estimate that is off."""
 GAS_LIMIT_MAX = 16_777_216
 """EIP-7825."""
-GAS_OF_TRANSACTION = 120_000
-"""The transaction itself, cursor, hash and counters, with a margin."""
 RUN_MAX = 0xFFFF
 
 RULES, ISSUE, DELIVER, MOVE, RESALE, CHECK_IN, CHECK_IN_WORD, VOID, VOID_WORD, UNDO_CHECK_IN, UNVOID = range(1, 12)
 """Operation codes of the contract."""
 
-WORD_BITS = 256
-SERIALS = (1 << SERIAL_BITS) - 1
 CUSTODY = bytes(20)
 
 
-class Cost(NamedTuple):
-    phase: int
-    """The place of this kind in a batch."""
-    gas: int
-    """An upper bound for one by itself."""
-
-
-COSTS: dict[type[Operation], Cost] = {
-    Configure: Cost(0, 60_000),
-    Issue: Cost(1, 2_200),
-    Unvoid: Cost(2, 35_000),
-    Deliver: Cost(3, 52_000),
-    Move: Cost(3, 55_000),
-    Resale: Cost(3, 60_000),
-    UndoCheckIn: Cost(4, 35_000),
-    CheckIn: Cost(5, 9_500),
-    Void: Cost(6, 9_500),
+PHASES: dict[type[Operation], int] = {
+    Configure: 0,
+    Issue: 1,
+    Unvoid: 2,
+    Deliver: 3,
+    Move: 3,
+    Resale: 3,
+    UndoCheckIn: 4,
+    CheckIn: 5,
+    Void: 6,
 }
-GAS_OF_NEW_WORD = 30_000
-"""The first operation of a batch on a word of 256 serials, or on an event's counter, pays for the store."""
+"""The place of each kind in a batch."""
 
 
 @dataclass(slots=True)
@@ -73,42 +62,42 @@ class Draft:
 
     operations: list[Operation] = field(default_factory=list)
     facts: int = 0
-    gas: int = GAS_OF_TRANSACTION
+    _meter: Meter = field(default_factory=Meter)
     _phases: dict[int, int] = field(default_factory=dict)
     """The latest phase of each token, and of each event (negative)."""
-    _words: set[tuple[int, int]] = field(default_factory=set)
 
     def takes(self, operations: Sequence[Operation]) -> bool:
         """Whether these, which belong to one fact, may join. An empty batch takes everything."""
         if not self.operations:
             return True
-        if self.facts >= FACTS_MAX or self.gas + sum(map(self._gas_of, operations)) > GAS_MAX:
+        if self.facts >= FACTS_MAX or self.gas + sum(map(self._meter.would_take, operations)) > GAS_MAX:
             return False
-        return all(COSTS[type(operation)].phase >= self._phase_of(operation) for operation in operations)
+        return all(PHASES[type(operation)] >= self._phase_of(operation) for operation in operations)
 
     def add(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
-            self.gas += self._gas_of(operation)
-            self._words.add(_word_of(operation))
-            phase = COSTS[type(operation)].phase
+            self._meter.add(operation)
+            phase = PHASES[type(operation)]
             for key in _keys_of(operation):
                 self._phases[key] = max(phase, self._phases.get(key, 0))
         self.operations += operations
         self.facts += 1
 
     @property
-    def gas_limit(self) -> int:
-        return min(self.gas * 5 // 4, GAS_LIMIT_MAX)
+    def gas(self) -> int:
+        """What it takes at most."""
+        return self._meter.gas
 
-    def _gas_of(self, operation: Operation) -> int:
-        cost = COSTS[type(operation)]
-        return cost.gas + (GAS_OF_NEW_WORD if cost.phase != 3 and _word_of(operation) not in self._words else 0)  # noqa: PLR2004
+    @property
+    def gas_limit(self) -> int:
+        """With a margin: chains change their prices."""
+        return min(self.gas * 5 // 4, GAS_LIMIT_MAX)
 
     def _phase_of(self, operation: Operation) -> int:
         """The earliest that this may be: not before what its token, or for rules its event, has in the batch."""
         if isinstance(operation, Configure):
             later = self._phases.get(-operation.number, 0)
-            return later if later > COSTS[Issue].phase else 0
+            return later if later > PHASES[Issue] else 0
         return self._phases.get(operation.token, 0)
 
 
@@ -116,7 +105,7 @@ def encode(operations: Iterable[Operation]) -> bytes:
     """The bytes of a batch, in the order in which the contract shall apply them."""
     by_phase: defaultdict[int, list[Operation]] = defaultdict(list)
     for operation in operations:
-        by_phase[COSTS[type(operation)].phase].append(operation)
+        by_phase[PHASES[type(operation)]].append(operation)
     parts: list[bytes] = []
     for phase in sorted(by_phase):
         match by_phase[phase][0]:
@@ -148,7 +137,7 @@ def _marks(operations: Sequence[CheckIn | Void]) -> list[bytes]:
     alone = [operation.token for operation in operations if not operation.in_custody]
     for operation in operations:
         if operation.in_custody:
-            masks[_word_of(operation)].append(operation.token)
+            masks[word_of(operation.token)].append(operation.token)
     parts = []
     for (number, word), tokens in sorted(masks.items()):
         if len(tokens) == 1:
@@ -181,14 +170,6 @@ def _one(operation: Operation) -> bytes:
 def _change(token: int, version: int, wallet: str | None) -> bytes:
     to = bytes.fromhex(wallet[2:]) if wallet is not None else CUSTODY
     return token.to_bytes(8, "big") + version.to_bytes(2, "big") + to
-
-
-def _word_of(operation: Operation) -> tuple[int, int]:
-    if isinstance(operation, Configure):
-        return operation.number, -1
-    if isinstance(operation, Issue):
-        return event_number(operation.token), -2
-    return event_number(operation.token), (operation.token & SERIALS) // WORD_BITS
 
 
 def _keys_of(operation: Operation) -> tuple[int, ...]:

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -21,13 +23,17 @@ from adapters.chain.attach import NotDeployedError, Roles, attach, deploy, make_
 from adapters.chain.deployments import Deployment
 from adapters.chain.embedded_node import EmbeddedNode
 from adapters.chain.http_node import HttpNode
+from adapters.chain.mending import adopt, replan
 from adapters.chain.mirror import Mirror
 from adapters.chain.node import ChainError, Node
+from adapters.chain.reconciler import reconcile
 from adapters.chain.signer import Offer, Signer
 from adapters.chain.watcher import Transfer, Watcher
 from adapters.leader import leadership
 from adapters.postgres import connect
 from commands.ticket import RecordChainTransfer
+from domain.reconciliation import Report
+from projections.chain_book import ChainRef
 
 MIRROR = 0x0C0F_0005
 """Advisory lock of whoever speaks to a contract; the deployment's id is added below it."""
@@ -35,6 +41,7 @@ LOCK_BITS = 16
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 30.0
 IDLE_SECONDS = 0.5
 WATCH_SECONDS = 1.0
+DESK_SECONDS = 0.5
 BUSY_SECONDS = {True: 0.02, False: 0.2}
 """Between two looks while something is on its way; the EVM in the process answers at once."""
 
@@ -51,6 +58,20 @@ class ChainSettings(NamedTuple):
     confirmations: int | None
     fee_gwei_max: int
     base_uri: str
+
+
+class Desk(Protocol):
+    """What the stations need of the ledger: it hears what happened on a chain, and has reconciliations carried out."""
+
+    async def heard(self, transfer: RecordChainTransfer) -> None:
+        """Of a transfer that is final, perhaps again."""
+
+    async def waiting(self, chain: ChainRef) -> list[tuple[UUID, bool]]:
+        """Those asked for of this contract and not done, oldest first; whether each is to repair what it finds."""
+
+    async def completed(self, reconciliation: UUID, report: Report) -> None: ...
+
+    async def failed(self, reconciliation: UUID, reason: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -74,6 +95,10 @@ class Station:
         self.settings = settings
         self.leads = asyncio.Event()
         """Set while the contract is ours to speak to."""
+        self._turn = asyncio.Lock()
+        """Of whoever changes what is stored of the contract: the mirror's steps, or a repair."""
+        self._mended = False
+        """What the mirror has in memory is not what is stored any more."""
 
     async def run(self, *duties: Callable[[Post], Awaitable[None]]) -> None:
         """Lead, or stand by until it is our turn, and do the duties (see `mirror`) until cancelled."""
@@ -144,6 +169,14 @@ class Station:
             await asyncio.sleep(retry)
             retry = min(2 * retry, RETRY_SECONDS_MAX)
 
+    async def known(self) -> Deployment | None:
+        """The contract in use on this chain. Raises ChainError when what is there is not ours."""
+        async with await connect(self.database_url, "counterfoil_app") as conn:
+            try:
+                return await attach(conn, self.node, self.signer, chain_id=self.settings.chain_id)
+            except NotDeployedError:
+                return None
+
     async def deploy(self, *, admin: str | None, pauser: str | None, royalty_receiver: str | None) -> Deployment:
         """A fresh contract, in place of the one in use on this chain. Whoever is not named is the syncer. Raises ChainError."""
         ours = self.signer.address
@@ -156,38 +189,75 @@ class Station:
         """Keep the contract level with the ledger. Raises ChainError."""
         if not self.embedded:
             await make_sure(post.conn, self.node, self.signer, post.deployment.contract)
-        mirror = Mirror(
-            post.conn,
-            self.node,
-            post.deployment,
-            self.signer,
-            self.offer,
-            confirmations=0 if self.embedded else self.settings.confirmations,
-        )
-        well = False
+        mirror: Mirror | None = None
         while True:
-            done = await mirror.step()
-            if not well:
-                await deployments.set_problem(post.conn, post.deployment.id, None)
-                well = True
+            async with self._turn:
+                if mirror is None or self._mended:
+                    mirror, self._mended = self._mirror(post), False
+                done = await mirror.step()
+            await deployments.set_problem(post.conn, post.deployment.id, None)
             if not (done and self.embedded):
                 await asyncio.sleep(BUSY_SECONDS[self.embedded] if mirror.busy or done else IDLE_SECONDS)
 
-    def watching(self, record: Callable[[RecordChainTransfer], Awaitable[None]]) -> Callable[[Post], Awaitable[None]]:
+    def _mirror(self, post: Post) -> Mirror:
+        confirmations = self._confirmations
+        return Mirror(post.conn, self.node, post.deployment, self.signer, self.offer, confirmations=confirmations)
+
+    @property
+    def _confirmations(self) -> int | None:
+        """Every block of the EVM in the process is final."""
+        return 0 if self.embedded else self.settings.confirmations
+
+    def watching(self, desk: Desk) -> Callable[[Post], Awaitable[None]]:
         """The duty to bring back what holders do on the chain by themselves."""
 
         async def tell(transfer: Transfer) -> None:
-            await record(RecordChainTransfer(**transfer._asdict()))
+            await desk.heard(RecordChainTransfer(**transfer._asdict()))
 
         async def watch(post: Post) -> None:
-            confirmations = 0 if self.embedded else self.settings.confirmations
             async with await connect(self.database_url, "counterfoil_app") as conn:
-                watcher = Watcher(conn, self.node, post.deployment, tell, confirmations=confirmations)
+                watcher = Watcher(conn, self.node, post.deployment, tell, confirmations=self._confirmations)
                 while True:
                     if not await watcher.step():
                         await asyncio.sleep(WATCH_SECONDS)
 
         return watch
+
+    def reconciling(self, desk: Desk) -> Callable[[Post], Awaitable[None]]:
+        """The duty to hold both sides together whenever somebody asks for it."""
+
+        async def serve(post: Post) -> None:
+            while True:
+                for reconciliation, repair in await desk.waiting(post.deployment.chain):
+                    async with await connect(self.database_url, "counterfoil_app") as conn:
+                        await self._reconcile(conn, post, desk, reconciliation, repair=repair)
+                await asyncio.sleep(DESK_SECONDS)
+
+        return serve
+
+    async def _reconcile(
+        self, conn: AsyncConnection, post: Post, desk: Desk, reconciliation: UUID, *, repair: bool
+    ) -> None:
+        """With ``repair`` what is wrong on our side is mended first, while the mirror stands still."""
+        try:
+            if repair:
+                async with self._turn:
+                    await replan(conn, post.deployment)
+                    await adopt(conn, self.node, post.deployment, confirmations=self._confirmations)
+                    self._mended = True
+            found = await reconcile(
+                conn,
+                self.node,
+                post.deployment,
+                confirmations=self._confirmations,
+                on_progress=partial(deployments.note_progress, conn, reconciliation),
+            )
+        except ChainError as error:
+            await desk.failed(reconciliation, str(error))
+        else:
+            for transfer in found.transfers if repair else ():
+                await desk.heard(RecordChainTransfer(**transfer._asdict()))
+            await desk.completed(reconciliation, found.report)
 
 
 def _first_line(errors: BaseExceptionGroup[BaseException]) -> str:

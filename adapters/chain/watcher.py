@@ -14,11 +14,12 @@ from uuid import UUID
 import structlog
 from psycopg import AsyncConnection
 
-from adapters.chain import transfers
+from adapters.chain import deployments, transfers
 from adapters.chain.deployments import Deployment
 from adapters.chain.forks import Forks, Found
 from adapters.chain.log_reader import LogReader, Seen
 from adapters.chain.lookout import Probe, unheard
+from adapters.chain.mirror import FencedError, RetiredError
 from adapters.chain.node import FINALIZED, LATEST, Block, ChainError, Node, NodeBehindError
 from adapters.chain.transfers import Checkpoint, Due, Place
 from domain.kernel import Refusal
@@ -29,6 +30,8 @@ SETTLED_MAX = 512
 """Blocks that are read once more in a step, because they are final now."""
 HANDED_MAX = 100
 """Transfers in a step that the ledger hears of. After a crash it may hear of so many again."""
+FENCE = 0x0C0F_0007
+"""Advisory lock on the connection that writes: whoever has lost the lead unawares can write nothing either."""
 RECORDED, REFUSED = "recorded", "refused"
 
 log = structlog.get_logger()
@@ -77,6 +80,7 @@ class Watcher:
         self._probe = probe
         self._reader = LogReader(node, deployment.contract)
         self._forks = Forks(conn, node, deployment)
+        self._fenced = False
         self._level_at: bytes | None = None
         """The head at which there was nothing more to do."""
 
@@ -87,11 +91,14 @@ class Watcher:
 
         Raises ChainError for what an operator has to put right; calling it again later goes on.
         """
+        await self._fence()
         head = await self._node.block(LATEST)
         if head is None:
             raise ChainError(f"{self._node.name} has no blocks")
         if head.hash == self._level_at:
             return False
+        if await deployments.is_retired(self._conn, self.deployment.id):
+            raise RetiredError(f"another contract has taken the place of {self.deployment.contract}")
         final = await self._final(head)
         before = await self._checkpoint(final)
         found = await self._forks.look(before, head, final)
@@ -104,6 +111,13 @@ class Watcher:
         level = after.last.hash == head.hash and after.settled.number >= final and handed < HANDED_MAX
         self._level_at = head.hash if level else None
         return after != before or handed > 0
+
+    async def _fence(self) -> None:
+        if not self._fenced:
+            cursor = await self._conn.execute("select pg_try_advisory_lock(%s, %s)", (FENCE, self.deployment.id))
+            if await cursor.fetchone() != (True,):
+                raise FencedError(f"another watcher follows the contract {self.deployment.contract}")
+            self._fenced = True
 
     async def _final(self, head: Block) -> int:
         if self._confirmations is not None:

@@ -29,7 +29,6 @@ create table chain.deployments (
     planned_facts   bigint      not null default 0,
     event_count     integer     not null default 0,
     batch_count     integer     not null default 0,
-    next_nonce      bigint      not null,
 
     -- What was last seen of the chain.
     head_number     bigint,
@@ -45,6 +44,21 @@ create table chain.deployments (
     unique (chain_id, genesis, contract)
 );
 create unique index deployments_active on chain.deployments (chain_id, genesis) where retired_at is null;
+
+-- Transactions that create a contract, until the contract is known: stored before they are sent.
+create table chain.creations (
+    chain_id        bigint      not null,
+    genesis         bytea       not null,
+    syncer          text        not null,
+    transaction     bytea       not null,             -- its hash
+    nonce           bigint      not null,
+    code_hash       bytea       not null,             -- of the contract's code with the constructor's arguments
+    raw             bytea       not null,
+    max_fee         numeric(78) not null,
+    priority_fee    numeric(78) not null,
+    signed_at       timestamptz not null default now(),
+    primary key (chain_id, genesis, syncer, transaction)
+);
 
 create table chain.batches (
     deployment      smallint    not null references chain.deployments on delete cascade,
@@ -69,6 +83,20 @@ create table chain.batches (
 );
 create index batches_open on chain.batches (deployment, number) where state <> 'finalized';
 create index batches_seq on chain.batches (deployment, to_seq);
+
+-- Contracts that were told something by somebody else with the syncer's key, and where we went on: what came before is
+-- covered by the contract's own hash.
+create table chain.adoptions (
+    deployment      smallint    not null references chain.deployments on delete cascade,
+    seq             bigint      not null,             -- the contract's cursor
+    running_hash    bytea       not null,             -- and its hash
+    after_batch     integer     not null,             -- the last of our batches that had been applied; 0: none
+    position        bigint      not null,             -- the ledger's, up to which those batches go
+    block_number    bigint      not null,
+    block_hash      bytea       not null,
+    adopted_at      timestamptz not null default now(),
+    primary key (deployment, seq)
+);
 
 -- The signed bytes of every transaction that was ever to be sent: stored before it is.
 create table chain.attempts (

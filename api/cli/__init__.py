@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli import admin, bench, chain, demo, history, serving
+from api.cli import admin, bench, chain, demo, export, history, serving, verify
 
 app = typer.Typer(
     name="counterfoil",
@@ -17,6 +17,9 @@ app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(history.replay)
 app.command()(history.rebuild)
+app.command()(verify.verify)
+app.command()(verify.keys)
+app.command()(export.export)
 app.command()(demo.demo)
 app.command()(bench.bench)
 app.command()(chain.reconcile)

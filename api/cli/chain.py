@@ -126,6 +126,8 @@ def reconcile(
         json_file.write_bytes(kept[0])
     if csv_file is not None:
         csv_file.write_text("".join(as_csv(reports[0])), encoding="utf-8")
+    if repair and not reports[0].clean:
+        err.print("What was found has been ordered to be mended: reconcile again to see it done.")
     if not reports[0].clean:
         raise typer.Exit(2)
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import pytest
 
+from adapters.chain import feed
 from adapters.chain.embedded_node import EmbeddedNode
-from adapters.chain.http_node import HttpNode
 from adapters.ledger import PostgresLedger
 from tests.adapters.ledger_parts import started
-from tests.anvil import Anvil, dev_key
-from tests.chain.parts import Stand, standing
+from tests.anvil import Anvil
+from tests.chain.parts import Stand, on_anvil, standing
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(autouse=True)
+def _batches_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of waiting two seconds for company."""
+    monkeypatch.setattr(feed, "CLOSE_AFTER", timedelta(0))
 
 
 @pytest.fixture
@@ -40,7 +47,11 @@ async def stand(request: pytest.FixtureRequest, database: str, ledger: PostgresL
             yield stand
         await embedded.close()
     else:
-        node = HttpNode(request.getfixturevalue("automine").url)
-        async with standing(database, ledger, node, key=bytes.fromhex(dev_key(0).removeprefix("0x"))) as stand:
+        async with on_anvil(request.getfixturevalue("automine"), database, ledger) as stand:
             yield stand
-        await node.close()
+
+
+@pytest.fixture
+async def stand_on_anvil(automine: Anvil, database: str, ledger: PostgresLedger) -> AsyncIterator[Stand]:
+    async with on_anvil(automine, database, ledger) as stand:
+        yield stand

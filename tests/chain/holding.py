@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 from eth_account import Account
+from eth_utils.crypto import keccak
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
@@ -96,9 +97,13 @@ class Watch:
 
     async def give(self, holder: Holder, ticket: UUID, to: Holder) -> None:
         """A transfer, mined."""
-        await self.send(holder.transfer(self.stand, await self.token(ticket), to))
+        await self.land(holder.transfer(self.stand, await self.token(ticket), to))
+
+    async def land(self, raw: bytes) -> None:
+        """A transaction, mined."""
+        await self.send(raw)
         async with asyncio.timeout(MINED_SECONDS_MAX):
-            while await self.stand.node.nonce(holder.address) < holder.nonce:
+            while await self.stand.node.receipts([keccak(raw)]) == [None]:  # noqa: ASYNC110 - a node has no signal
                 await asyncio.sleep(0.01)
 
     def watcher(self, probe: Probe = unheard) -> Watcher:
@@ -143,26 +148,31 @@ class Watch:
 
     async def token(self, ticket: UUID) -> int:
         cursor = await self.conn.execute(
-            "select token from chain.tokens where deployment = %s and ticket_id = %s", (self.stand.deployment.id, ticket)
+            "select token from chain.tokens where deployment = %s and ticket_id = %s",
+            (self.stand.deployment.id, ticket),
         )
         row = await cursor.fetchone()
         assert row is not None
         token: int = row[0]
         return token
 
+    async def on_chain(self, ticket: UUID) -> tuple[str | None, int]:
+        """Its wallet and version, as the contract says them."""
+        token = await self.token(ticket)
+        return (await self.stand.on_chain([token]))[token][:2]
+
     async def ticket(self, ticket: UUID) -> Ticket:
         """As the ledger has it."""
         return await Ledger(self.stand.box.ledger, METADATA).load(Ticket, ticket)
 
-    async def recorded(self, ticket: UUID) -> list[tuple[str, int]]:
-        """To which wallets the ledger has seen it go on the chain, with the token's version after it."""
+    async def recorded(self, ticket: UUID) -> list[str]:
+        """To which wallets the ledger has seen it go on the chain."""
         cursor = await self.conn.execute(
-            "select convert_from(payload, 'utf8')::json ->> 'to_wallet',"
-            " (convert_from(payload, 'utf8')::json ->> 'version')::integer from ledger.events"
+            "select convert_from(payload, 'utf8')::json ->> 'to_wallet' from ledger.events"
             " where stream_id = %s and topic like 'ticket.transferred_on_chain%%' order by position",
             (ticket,),
         )
-        return [(row[0], row[1]) for row in await cursor.fetchall()]
+        return [row[0] for row in await cursor.fetchall()]
 
     async def mine(self, blocks: int) -> None:
         await mine(self.stand.node, blocks)
@@ -189,7 +199,3 @@ async def mine(node: Node, blocks: int) -> None:
     else:
         assert isinstance(node, HttpNode)
         await node.rpc("anvil_mine", hex(blocks))
-
-
-def wallets(holders: Sequence[Holder]) -> list[str]:
-    return [holder.address for holder in holders]

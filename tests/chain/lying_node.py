@@ -48,6 +48,8 @@ class LyingNode:
     down: bool = False
     fails_at: int | None = None
     """The question of this number, counted from 1, is not answered."""
+    before: Callable[[int], None] | None = None
+    """Hears of each question, by its number, before it is asked."""
     hides_receipts: bool = False
     nonce_lag: int = 0
     asked: list[str] = field(default_factory=list)
@@ -126,6 +128,8 @@ class LyingNode:
 
     def _ask(self, question: str) -> None:
         self.asked.append(question)
+        if self.before is not None:
+            self.before(len(self.asked))
         if self.down or len(self.asked) == self.fails_at:
             raise NodeUnreachableError(f"{self.name} cannot be reached")
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from eth_account import Account
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 from adapters.chain import batches, contract, deployments
 from adapters.chain.attach import Roles, attach, deploy
 from adapters.chain.deployments import Deployment
+from adapters.chain.http_node import HttpNode
 from adapters.chain.lookout import Probe, unheard
 from adapters.chain.mirror import Mirror
 from adapters.chain.node import LATEST, ChainError, Node
@@ -28,6 +32,7 @@ from domain.event_details import Details, Display, Venue
 from domain.kernel import Fact
 from domain.resale import ResaleRules
 from domain.ticket import Ticket
+from tests.anvil import Anvil, dev_key
 
 NOW = datetime(2031, 5, 1, 10, 0, tzinfo=UTC)
 LEVEL_SECONDS_MAX = 60.0
@@ -127,6 +132,20 @@ def resold(number: int | None, price: int = 5000) -> Ticket.Resold:
     return Ticket.Resold(from_id=uuid4(), to=uuid4(), price=price, wallet=to, at=NOW)
 
 
+class Row(NamedTuple):
+    """A batch as it is stored."""
+
+    number: int
+    state: str
+    nonce: int | None
+    block_number: int | None
+    block_hash: bytes | None
+    facts: int
+    gas_limit: int
+    gas_used: int | None
+    attempts: int
+
+
 @dataclass
 class Stand:
     """Everything a test of the mirror wants to hold."""
@@ -181,7 +200,9 @@ class Stand:
 
     async def planned(self) -> dict[int, tuple[str | None, int, bool, bool]]:
         cursor = await self.conn.execute(
-            "select token, wallet, version, checked_in, voided from chain.tokens where deployment = %s order by token",
+            "select t.token, t.wallet, t.version, t.checked_in, t.voided or exists (select from chain.events e where"
+            " e.deployment = t.deployment and e.number = t.token >> 32 and e.flags & 2 <> 0)"
+            " from chain.tokens t where t.deployment = %s order by t.token",
             (self.deployment.id,),
         )
         return {row[0]: (row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()}
@@ -195,8 +216,36 @@ class Stand:
             if state.issued
         }
 
+    async def minted(self) -> Counter[int]:
+        """How often each token was minted: transfers from nobody, as ERC-721 has it."""
+        logs = await self.node.logs(
+            self.deployment.contract, [contract.TRANSFER], self.deployment.deployed_block, await head_number(self.node)
+        )
+        return Counter(int.from_bytes(log.topics[3], "big") for log in logs if log.topics[1] == contract.NO_HASH)
+
+    async def states(self) -> list[Row]:
+        """The batches as they are stored, in order."""
+        async with self.conn.cursor(row_factory=class_row(Row)) as cursor:
+            await cursor.execute(
+                "select number, state, nonce, block_number, block_hash, facts, gas_limit, gas_used, (select count(*) from"
+                " chain.attempts a where a.deployment = b.deployment and a.batch = b.number) attempts"
+                " from chain.batches b where deployment = %s order by number",
+                (self.deployment.id,),
+            )
+            return await cursor.fetchall()
+
+    async def problem(self) -> str | None:
+        """What the status says to be wrong."""
+        cursor = await self.conn.execute("select problem from chain.deployments where id = %s", (self.deployment.id,))
+        row = await cursor.fetchone()
+        assert row is not None
+        return row[0]  # type: ignore[no-any-return]
+
     async def agree(self) -> int:
-        """How many tokens there are; the contract says of each what the ledger does, and its hash is ours."""
+        """How many tokens there are; the contract says of each what the ledger does, and its hash is ours.
+
+        None was minted twice.
+        """
         planned = await self.planned()
         tokens = list(planned)
         for start in range(0, len(tokens), 1_000):
@@ -208,6 +257,9 @@ class Stand:
         assert cursor == self.deployment.planned_seq
         assert found == self.deployment.planned_hash
         assert await batches.is_ours(self.conn, self.deployment.id, cursor, found)
+        minted = await self.minted()
+        assert set(minted) == set(tokens)
+        assert set(minted.values()) <= {1}
         return len(tokens)
 
     @asynccontextmanager
@@ -231,6 +283,19 @@ async def standing(
         roles = Roles(signer.address, signer.address, TREASURY)
         deployment = await deploy(conn, node, signer, offer, roles, chain_id=None, base_uri="https://tickets.example/")
         yield Stand(database, conn, node, signer, offer, deployment, Box(ledger), confirmations)
+
+
+@asynccontextmanager
+async def on_anvil(
+    anvil: Anvil, database: str, ledger: PostgresLedger, *, confirmations: int | None = 0
+) -> AsyncIterator[Stand]:
+    node = HttpNode(anvil.url)
+    key = bytes.fromhex(dev_key(0).removeprefix("0x"))
+    try:
+        async with standing(database, ledger, node, key=key, confirmations=confirmations) as stand:
+            yield stand
+    finally:
+        await node.close()
 
 
 async def head_number(node: Node) -> int:

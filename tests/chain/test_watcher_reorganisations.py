@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.chain import contract, feed, transfers
+from adapters.chain import contract, transfers
 from adapters.chain.http_node import HttpNode
 from adapters.chain.node import LATEST, NodeBehindError
 from adapters.chain.transfers import Place
@@ -23,11 +22,6 @@ CONFIRMATIONS = 3
 FILLERS = 10
 """Blocks between our own batches and what a test does, so that a reorganisation leaves the former alone."""
 DEPTHS = range(1, CONFIRMATIONS + 1)
-
-
-@pytest.fixture(autouse=True)
-def _batches_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "CLOSE_AFTER", timedelta(0))
 
 
 @pytest.fixture
@@ -60,7 +54,7 @@ class Scene:
         (self.ticket,) = await self.watch.deliver(self.anna)
         await self.watch.mine(FILLERS)
         self.raw = await self.transfer(self.ben)
-        await self.watch.send(self.raw)
+        await self.watch.land(self.raw)
         self.mined_at = await self.head()
         await self.watch.mine(self.depth - 1)
         await self.watch.follow()
@@ -104,7 +98,7 @@ async def test_a_transfer_that_is_mined_elsewhere_is_recorded_there_and_once(
     await scene.settle()
     assert sorted(await watch.states()) == ["orphaned", "recorded"]
     assert [heard.block_number for heard in watch.heard] == [scene.mined_at + depth - 1]
-    assert await watch.recorded(scene.ticket) == [(scene.ben.address, 2)]
+    assert await watch.recorded(scene.ticket) == [scene.ben.address]
     await watch.stand.level()
     assert await watch.stand.agree() == 1
 
@@ -114,7 +108,7 @@ async def test_what_has_replaced_a_transfer_is_what_counts(watch: Watch, anvil: 
     scene = await Scene(watch, anvil, depth).play()
     await scene.reorganise((await scene.transfer(scene.cleo), 0))
     await scene.settle()
-    assert await watch.recorded(scene.ticket) == [(scene.cleo.address, 2)]
+    assert await watch.recorded(scene.ticket) == [scene.cleo.address]
     await watch.stand.level()
     assert await watch.stand.agree() == 1
 
@@ -135,7 +129,7 @@ async def test_after_finality_was_violated_the_ledger_follows_what_came_instead(
     await scene.reorganise((await scene.transfer(scene.cleo), 0))
     await scene.settle()
     assert sorted(await watch.states()) == ["recorded", "vanished"]
-    assert await watch.recorded(scene.ticket) == [(scene.ben.address, 2), (scene.cleo.address, 2)]
+    assert await watch.recorded(scene.ticket) == [scene.ben.address, scene.cleo.address]
     await watch.stand.level()
     assert await watch.stand.agree() == 1
 
@@ -205,6 +199,26 @@ async def test_a_node_without_what_is_final_is_said_to_be_behind(watch: Watch, a
         await watcher.step()
     await watch.mine(CONFIRMATIONS + 4)
     await watch.follow(watcher)
+
+
+@pytest.mark.parametrize("question", range(1, 6))
+async def test_a_reorganisation_in_the_middle_of_a_step_is_noticed(watch: Watch, anvil: Anvil, question: int) -> None:
+    await Scene(watch, anvil, 1).play()
+    await watch.mine(1)
+    watcher = watch.watcher()
+    asked = len(watch.node.asked)
+
+    def reorganise(number: int) -> None:
+        if number == asked + question:
+            anvil.rpc("anvil_reorg", 2, [])
+
+    watch.node.before = reorganise
+    while len(watch.node.asked) < asked + question:
+        await watcher.step()
+    await watch.mine(CONFIRMATIONS + 1)
+    await watch.follow(watcher)
+    assert await watch.states() == ["orphaned"]
+    assert watch.heard == []
 
 
 @pytest.mark.parametrize("seed", range(3))

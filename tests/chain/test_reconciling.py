@@ -1,0 +1,378 @@
+"""Ledger and chain out of step in every way that there is: found, counted as what it is, and repaired to equality."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+
+from domain.event import Event
+from domain.resale import ResaleRules
+from tests.chain.holding import Watch, watching
+from tests.chain.parts import NOW, RETURNED, Stand, delivered, resold, transferred, wallet
+from tests.chain.reconciling import Bench, counts, event_counts, skipped
+from tests.contracts import operations as ops
+
+pytestmark = pytest.mark.anyio
+
+OPEN = ResaleRules(direct_transfers=True)
+
+
+@pytest.fixture
+async def bench(stand: Stand) -> Bench:
+    return Bench(stand)
+
+
+@pytest.fixture
+async def watch(stand: Stand) -> AsyncIterator[Watch]:
+    async with watching(stand) as watch:
+        yield watch
+
+
+class Town(NamedTuple):
+    """One event with three tickets, on both sides: in custody, in a wallet, checked in; and what else is asked for."""
+
+    event: UUID
+    free: UUID
+    owned: UUID
+    used: UUID
+    void: UUID
+
+
+async def town(bench: Bench, rules: ResaleRules | None = None) -> Town:
+    box = bench.stand.box
+    event = await box.event(rules=rules)
+    free, owned, used, void = await box.sell(event, 4)
+    await box.tell((owned, delivered(1)), (used, box.checked_in(event)), (void, box.cancelled(event)))
+    await bench.stand.level()
+    return Town(event, free, owned, used, void)
+
+
+# -- Nothing out of step. ------------------------------------------------------------
+
+
+async def test_a_ledger_that_has_been_mirrored_is_clean(bench: Bench) -> None:
+    place = await town(bench)
+    await bench.stand.box.tell((place.event, Event.Cancelled(reason="rain", at=NOW)))
+    await bench.stand.box.tell((place.free, bench.stand.box.cancelled(place.event)))
+    await bench.stand.level()
+    report = await bench.clean()
+    assert (report.tickets, report.events, report.unexplained) == (4, 1, 0)
+    assert report.position == report.mirrored_position
+
+
+async def test_an_empty_ledger_is_clean(bench: Bench) -> None:
+    report = await bench.report()
+    assert report.clean
+    assert report.tickets == 0
+
+
+# -- Explained. ----------------------------------------------------------------------
+
+
+async def test_what_is_on_its_way_is_pending(bench: Bench) -> None:
+    place, box = await town(bench), bench.stand.box
+    new = await box.sell(place.event, 2)
+    await box.tell((place.free, delivered(7)), (place.owned, box.cancelled(place.event)), (new[0], delivered(8)))
+    report = await bench.report()
+    assert counts(report) == {"pending": 4}
+    assert report.unexplained == 0
+    await bench.stand.level()
+    await bench.clean()
+
+
+async def test_an_event_that_is_about_to_be_cancelled_is_pending_with_its_tickets(bench: Bench) -> None:
+    place = await town(bench)
+    await bench.stand.box.tell((place.event, Event.Cancelled(reason="rain", at=NOW)))
+    report = await bench.report()
+    assert (counts(report), event_counts(report)) == ({"pending": 3}, {"pending": 1})
+    assert report.clean
+
+
+async def test_a_holders_own_transfer_is_external_until_the_ledger_hears_of_it(bench: Bench, watch: Watch) -> None:
+    ann, bob = await watch.holders(2)
+    ticket, other = await watch.deliver(ann, 2)
+    await watch.give(ann, ticket, bob)
+    report = await bench.report()
+    assert counts(report) == {"external": 1}
+    assert report.clean
+    await bench.repair()
+    assert (await watch.ticket(ticket)).wallet == bob.address
+    assert (await watch.ticket(other)).wallet == ann.address
+    await bench.clean()
+
+
+async def test_a_batch_that_came_after_a_holders_transfer_is_skipped(bench: Bench, watch: Watch) -> None:
+    ann, bob = await watch.holders(2)
+    (ticket,) = await watch.deliver(ann)
+    await watch.give(ann, ticket, bob)
+    await bench.stand.box.tell((ticket, RETURNED))
+    await bench.stand.level()
+    report = await bench.report()
+    assert (counts(report), skipped(report)) == ({"skipped": 1}, {"wrong_version": 1})
+    assert report.clean
+    await bench.repair()
+    assert (await watch.ticket(ticket)).wallet == bob.address
+    await bench.clean()
+
+
+async def test_a_transfer_that_the_ledger_knows_is_not_external(bench: Bench, watch: Watch) -> None:
+    ann, bob = await watch.holders(2)
+    (ticket,) = await watch.deliver(ann)
+    await watch.give(ann, ticket, bob)
+    await watch.follow()
+    assert (await bench.report()).equal == 1
+    await bench.stand.box.tell((ticket, transferred()))
+    report = await bench.report()
+    assert counts(report) == {"pending": 1}
+    await bench.stand.level()
+    await bench.clean()
+
+
+async def test_a_resale_above_the_contracts_limit_is_skipped_and_repaired_as_a_move(bench: Bench) -> None:
+    place = await town(bench, ResaleRules(price_max=5000))
+    await bench.stand.box.tell((place.owned, resold(4, price=6000)), (place.free, resold(5, price=5001)))
+    await bench.stand.level()
+    report = await bench.repair()
+    assert (counts(report), skipped(report)) == ({"skipped": 2}, {"above_cap": 2})
+    assert report.clean
+    assert (await bench.clean()).equal == 4
+
+
+async def test_what_the_contract_can_never_do_stays_skipped(bench: Bench) -> None:
+    place, contract = await town(bench), bench.stand.deployment.contract
+    fact = delivered(1).model_copy(update={"wallet": contract})
+    await bench.stand.box.tell((place.free, fact))
+    await bench.stand.level()
+    for _ in range(2):
+        report = await bench.repair()
+        assert (counts(report), skipped(report), report.clean) == ({"skipped": 1}, {"bad_receiver": 1}, True)
+
+
+async def test_an_old_skip_explains_nothing_else(bench: Bench) -> None:
+    """The same ticket, and the same part of it, differ for another reason now."""
+    place = await town(bench, ResaleRules(price_max=5000))
+    await bench.stand.box.tell((place.owned, resold(4, price=6000)))
+    await bench.stand.level()
+    assert (await bench.report()).clean
+    await bench.rogue(ops.move(await bench.token(place.owned), 1, wallet(66)))
+    report = await bench.repair()
+    assert counts(report) == {"mismatching": 1}
+    await bench.clean()
+
+
+# -- Unexplained: on one side only. ----------------------------------------------------
+
+
+async def test_what_the_mirror_lost_is_missing_and_issued_again(bench: Bench) -> None:
+    place, stand = await town(bench), bench.stand
+    plain, moved, entered, ended = lost = await stand.box.sell(place.event, 4)
+    await stand.box.tell((moved, delivered(3)), (moved, transferred()), (moved, delivered(5)))
+    await stand.box.tell((entered, stand.box.checked_in(place.event)), (ended, stand.box.cancelled(place.event)))
+    await lose(bench)
+    report = await bench.report()
+    assert counts(report) == {"missing_on_chain": 4}
+    assert report.unexplained == 4
+    assert {finding.ticket_id for finding in report.findings} == set(lost)
+    await bench.repair()
+    assert plain in lost
+    assert (await bench.clean()).equal == 8
+
+
+async def test_a_gap_closes_although_tickets_are_sold_meanwhile(bench: Bench) -> None:
+    """The contract issues in order: behind a gap everything is passed over, until the gap is closed with all behind it."""
+    place, stand = await town(bench), bench.stand
+    await stand.box.sell(place.event, 30)
+    await lose(bench)
+    later = await stand.box.sell(place.event, 20)
+    await stand.level()
+    report = await bench.report()
+    assert (counts(report), skipped(report)) == ({"missing_on_chain": 30, "skipped": 20}, {"out_of_order": 20})
+    during: list[UUID] = []
+
+    async def sell_more() -> None:
+        during.extend(await stand.box.sell(place.event, 10))
+
+    await bench.repair(meanwhile=sell_more)
+    await stand.box.tell((later[3], delivered(4)), (during[3], delivered(5)))
+    await stand.level()
+    assert (await bench.clean()).equal == 64
+
+
+async def test_an_event_that_the_mirror_lost_is_told_with_its_tickets(bench: Bench) -> None:
+    await town(bench)
+    event = await bench.stand.box.event(rules=OPEN)
+    tickets = await bench.stand.box.sell(event, 3)
+    await bench.stand.box.tell((tickets[1], delivered(3)))
+    await lose(bench)
+    report = await bench.repair()
+    assert (counts(report), event_counts(report)) == ({"missing_on_chain": 3}, {"missing_on_chain": 1})
+    assert report.unexplained == 4
+    await bench.clean()
+
+
+async def test_tokens_that_the_ledger_never_issued_are_disowned(bench: Bench) -> None:
+    place = await town(bench)
+    first = ops.token(1, 4)
+    rogue = ops.issue(1, 4, 3) + ops.deliver(first, 0, wallet(66)) + ops.check_in(first + 1) + ops.void(first + 2)
+    await bench.rogue(rogue)
+    report = await bench.repair()
+    assert counts(report) == {"orphan_on_chain": 3}
+    assert report.unexplained == 4, "three tokens, and the hash"
+    assert (await bench.clean()).tickets == 7
+    sold = await bench.stand.box.sell(place.event, 2)
+    await bench.stand.level()
+    assert await bench.token(sold[0]) == first + 3
+    await bench.clean()
+
+
+async def test_orphans_that_are_sold_before_they_are_disowned_become_tickets(bench: Bench) -> None:
+    place = await town(bench)
+    await bench.rogue(ops.issue(1, 4, 3))
+
+    async def sell() -> None:
+        await bench.stand.box.sell(place.event, 2)
+
+    await bench.repair(meanwhile=sell)
+    assert (await bench.clean()).tickets == 7
+
+
+async def test_an_event_that_the_ledger_does_not_know_is_cancelled_on_the_chain(bench: Bench) -> None:
+    await town(bench)
+    await bench.rogue(ops.rules(2) + ops.issue(2, 0, 2) + ops.deliver(ops.token(2, 0), 0, wallet(66)) + ops.rules(3))
+    report = await bench.repair()
+    assert (counts(report), event_counts(report)) == ({"orphan_on_chain": 2}, {"orphan_on_chain": 2})
+    await bench.clean()
+    event = await bench.stand.box.event()
+    await bench.stand.box.sell(event, 2)
+    await bench.stand.level()
+    assert (await bench.clean()).events == 4
+    await bench.rogue(ops.rules(3))
+    report = await bench.repair()
+    assert event_counts(report) == {"orphan_on_chain": 1}
+    await bench.clean()
+
+
+async def test_an_orphaned_event_that_the_ledger_publishes_before_the_repair_is_its_own(bench: Bench) -> None:
+    await town(bench)
+    await bench.rogue(ops.rules(2) + ops.issue(2, 0, 3))
+
+    async def publish() -> None:
+        await bench.stand.box.sell(await bench.stand.box.event(), 2)
+
+    await bench.repair(meanwhile=publish)
+    report = await bench.repair()
+    assert counts(report) == {"orphan_on_chain": 1}
+    assert (await bench.clean()).tickets == 7
+
+
+# -- Unexplained: different. -----------------------------------------------------------
+
+Rogue = Callable[[Bench, Town], Awaitable[bytes]]
+
+
+def _about(ticket: str, operation: Callable[[int], bytes]) -> Rogue:
+    async def rogue(bench: Bench, place: Town) -> bytes:
+        return operation(await bench.token(getattr(place, ticket)))
+
+    return rogue
+
+
+DIFFERENT: dict[str, tuple[Rogue, str]] = {
+    "another owner": (_about("owned", lambda t: ops.move(t, 1, wallet(66))), "owner, version"),
+    "owned by nobody": (_about("owned", lambda t: ops.move(t, 1, ops.CUSTODY)), "owner, version"),
+    "owned by somebody": (_about("free", lambda t: ops.deliver(t, 0, wallet(66))), "owner, version"),
+    "a used one moved": (_about("used", lambda t: ops.deliver(t, 0, wallet(66))), "owner, version"),
+    "another version in a wallet": (
+        _about("owned", lambda t: ops.move(t, 1, wallet(66)) + ops.move(t, 2, wallet(1))),
+        "version",
+    ),
+    "another version in custody": (
+        _about("free", lambda t: ops.deliver(t, 0, wallet(66)) + ops.move(t, 1, ops.CUSTODY)),
+        "version",
+    ),
+    "checked in on the chain only": (_about("owned", ops.check_in), "checked_in"),
+    "checked in in the ledger only": (_about("used", ops.undo_check_in), "checked_in"),
+    "void on the chain only": (_about("free", ops.void), "void"),
+    "void in the ledger only": (_about("void", ops.unvoid), "void"),
+    "void in a wallet": (_about("owned", ops.void), "void"),
+    "void instead of checked in": (_about("used", lambda t: ops.undo_check_in(t) + ops.void(t)), "checked_in, void"),
+    "checked in instead of void": (_about("void", lambda t: ops.unvoid(t) + ops.check_in(t)), "checked_in, void"),
+    "everything": (
+        _about("owned", lambda t: ops.move(t, 1, wallet(66)) + ops.check_in(t)),
+        "owner, version, checked_in",
+    ),
+    "stolen and void": (_about("owned", lambda t: ops.move(t, 1, wallet(66)) + ops.void(t)), "owner, version, void"),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+async def test_a_token_that_is_not_as_the_ledger_says(bench: Bench, case: str) -> None:
+    rogue, reason = DIFFERENT[case]
+    await bench.rogue(await rogue(bench, await town(bench)))
+    report = await bench.repair()
+    assert counts(report) == {"mismatching": 1}
+    assert [finding.reason for finding in report.findings] == [reason]
+    assert report.unexplained == 2, "the token, and the hash"
+    assert not report.clean
+    await bench.clean()
+
+
+async def test_a_wrong_owner_in_a_cancelled_event(bench: Bench) -> None:
+    """Nothing can be done to its tickets on the chain while it is cancelled."""
+    place = await town(bench)
+    token, used = await bench.token(place.owned), await bench.token(place.used)
+    await bench.rogue(ops.move(token, 1, wallet(66)) + ops.undo_check_in(used))
+    await bench.stand.box.tell((place.event, Event.Cancelled(reason="rain", at=NOW)))
+    await bench.stand.box.tell((place.owned, bench.stand.box.cancelled(place.event)))
+    await bench.repair()
+    report = await bench.repair()
+    assert counts(report) == {"mismatching": 2}
+    assert all(finding.event_cancelled for finding in report.findings)
+    assert (await bench.clean()).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "mismatching"),
+    [(ops.rules(1), 0), (ops.rules(1, flags=ops.CANCELLED), 3), (ops.rules(1, flags=ops.TRANSFERS_OPEN), 0)],
+    ids=["its end", "cancelled", "open"],
+)
+async def test_an_event_with_other_rules(bench: Bench, rules: bytes, mismatching: int) -> None:
+    await town(bench)
+    await bench.rogue(rules)
+    report = await bench.repair()
+    assert event_counts(report) == {"mismatching": 1}
+    assert counts(report).get("mismatching", 0) == mismatching
+    assert report.unexplained == mismatching + 2
+    await bench.clean()
+
+
+async def test_an_event_that_only_the_ledger_calls_off(bench: Bench) -> None:
+    place = await town(bench)
+    await bench.stand.box.tell((place.event, Event.Cancelled(reason="rain", at=NOW)))
+    await bench.stand.level()
+    await bench.rogue(ops.rules(1) + ops.deliver(await bench.token(place.free), 0, wallet(66)))
+    report = await bench.repair()
+    assert event_counts(report) == {"mismatching": 1}
+    assert counts(report) == {"mismatching": 3}, "one is void by itself"
+    await bench.repair()
+    await bench.clean()
+
+
+async def test_a_batch_of_somebody_else_that_changes_nothing_is_noticed_by_the_hash(bench: Bench) -> None:
+    place = await town(bench)
+    await bench.rogue(ops.check_in(await bench.token(place.used)), seqs=1_000)
+    report = await bench.repair()
+    assert report.findings == ()
+    assert (report.hash_equal, report.unexplained, report.adopted) == (False, 1, 0)
+    assert (await bench.clean()).adopted == 1
+    await bench.stand.box.tell((place.free, delivered(5)))
+    await bench.stand.level()
+    await bench.clean()
+
+
+async def lose(bench: Bench) -> None:
+    """As if the mirror had read the ledger to its end and forgotten what it has read."""
+    await bench.tamper("update chain.deployments set planned_position = (select position from ledger.head)")
