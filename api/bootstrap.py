@@ -49,7 +49,7 @@ from domain.account import EmailTakenError, Role
 from domain.kernel import Aggregate, utc_now
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
-from projections import chain
+from projections import chain, relay
 from projections import ticket as ticket_view
 from projections.progress import lag
 from projections.registry import ALL
@@ -224,6 +224,11 @@ class Application:
             observability.LAG_SECONDS.labels(view.name).set(view.seconds)
             observability.DEAD_LETTERS.labels(view.name).set(view.dead_streams)
 
+        if (told := await relay.status(self.views)) is not None:
+            observability.RELAY_LAG.set(told.facts)
+            observability.RELAY_LAG_SECONDS.set(told.seconds)
+            observability.RELAY_PROBLEM.set(told.problem is not None)
+
         for contract in await chain.status(self.views):
             name = str(contract.chain_id)
             observability.CHAIN_LAG.labels(name).set(contract.lag_events)
@@ -301,6 +306,22 @@ def grow_tree(url: str, secret: bytes, stop: threading.Event) -> None:
     TreeBuilder(url, secret).run(stop)
 
 
+def run_relay(url: str, settings: Settings, stop: threading.Event) -> None:
+    """Tell Kafka of the ledger until told to stop."""
+    from adapters.kafka.clients import KafkaSettings  # noqa: PLC0415 - half a second, which few processes have use for
+    from adapters.kafka.relay import Relay  # noqa: PLC0415
+
+    brokers = KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication)
+    Relay(url, brokers).run(stop)
+
+
+def relay_again(url: str, after: int) -> bool:
+    """Have whoever relays begin again after a position; False: the ledger does not go so far."""
+    from adapters.kafka.cursor import begin_again  # noqa: PLC0415
+
+    return begin_again(url, after)
+
+
 def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], None]) -> list[RebuildReport]:
     """Build views anew beside those in use. Raises LookupError for a name that no view has."""
     known = {projection.name: projection for projection in ALL}
@@ -328,8 +349,10 @@ __all__ = [
     "grow_tree",
     "prepare",
     "rebuild_views",
+    "relay_again",
     "rotate_head_key",
     "run_projectors",
+    "run_relay",
     "stations",
     "timekeeper_leadership",
 ]

@@ -17,6 +17,7 @@ from api.chain_documents import (
     StatusAnswer,
     TicketChainsAnswer,
     as_csv,
+    listed_document,
     reconciliation_document,
     skipped_document,
     status_document,
@@ -105,7 +106,7 @@ async def list_reconciliations(
     before = start[0] if start else None
     found = await reconciliation.latest(call.app.views, before=before, as_of=as_of, limit=limit + 1)
     following = to_cursor(found[limit - 1].position) if len(found) > limit else None
-    return _json({"items": [row._asdict() for row in found[:limit]], "next_cursor": following})
+    return _json({"items": [listed_document(row) for row in found[:limit]], "next_cursor": following})
 
 
 @router.on("GET", "/v1/chain/reconciliations/{reconciliation_id}", policy=CHAIN_AUDITOR, returns=ReconciliationAnswer)

@@ -12,6 +12,7 @@ from pydantic import Field
 from api.types import Answer, Body
 from domain.reconciliation import Reconciliation, Report, TokenState
 from projections.chain import ChainStatus, SeenTransfer, SkippedOperation, TokenOnChain
+from projections.reconciliation import Listed
 
 CHAIN_ID_MAX = 2**63 - 1
 
@@ -210,6 +211,12 @@ def reconciliation_document(reconciliation: Reconciliation, progress: tuple[int,
         "progress": {"done": progress[0], "total": progress[1]} if progress is not None else None,
         "report": report.model_dump(mode="json") if report is not None else None,
     }
+
+
+def listed_document(row: Listed) -> dict[str, object]:
+    document = row._asdict()
+    del document["position"]
+    return document
 
 
 def _hex(value: bytes | None) -> str | None:

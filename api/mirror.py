@@ -31,24 +31,32 @@ async def run_mirror(settings: Settings, url: str, secret: bytes) -> None:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    async with Application(settings, database_url=url, secret=secret) as app, mirroring(app):
-        await stopping.wait()
+    async with Application(settings, database_url=url, secret=secret) as app, mirroring(app) as stations_running:
+        asked = asyncio.create_task(stopping.wait())
+        await asyncio.wait((asked, *stations_running), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
 
 
 @asynccontextmanager
-async def mirroring(app: Application, *urls: str) -> AsyncIterator[None]:
-    """Mirror to every configured chain, or to those at these addresses, until the end of the block."""
-    async with asyncio.TaskGroup() as tasks:
-        desk = Desk(app)
-        running = [
-            tasks.create_task(station.run(station.mirror, station.watching(desk), station.reconciling(desk)))
-            for station in stations(app, *urls)
-        ]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()
+async def mirroring(app: Application, *urls: str) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Mirror to every configured chain, or to those at these addresses, until the end of the block.
+
+    What ended one of the stations before that is raised there.
+    """
+    desk = Desk(app)
+    running = [
+        asyncio.create_task(station.run(station.mirror, station.watching(desk), station.reconciling(desk)))
+        for station in stations(app, *urls)
+    ]
+    try:
+        yield running
+    finally:
+        for task in running:
+            task.cancel()
+        ends = await asyncio.gather(*running, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
 
 
 class Desk:

@@ -39,6 +39,9 @@ CHAIN_PENDING = Gauge("counterfoil_chain_pending_transactions", "Sent and not mi
 CHAIN_SKIPPED = Gauge("counterfoil_chain_skipped_operations", "Operations that a contract passed over", ["chain"])
 CHAIN_BALANCE = Gauge("counterfoil_chain_balance_ether", "What the syncer has for gas", ["chain"])
 CHAIN_PROBLEM = Gauge("counterfoil_chain_problem", "1 while a mirror waits for an operator", ["chain"])
+RELAY_LAG = Gauge("counterfoil_relay_lag_facts", "Facts that Kafka has not acknowledged")
+RELAY_LAG_SECONDS = Gauge("counterfoil_relay_lag_seconds", "Age of the oldest of them")
+RELAY_PROBLEM = Gauge("counterfoil_relay_problem", "1 while the relay waits for a broker, or for an operator")
 BATCHES = Gauge("counterfoil_commit_batches", "Transactions committed by this process")
 COMMANDS = Gauge("counterfoil_commit_requests", "Appends committed by this process")
 

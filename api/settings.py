@@ -16,6 +16,8 @@ CHAIN_KEY = re.compile("(0x)?[0-9a-fA-F]{64}")
 CHAIN_FEE_GWEI_MAX = 300
 COUNT = re.compile("[0-9]{1,19}")
 PORT = re.compile("[0-9]{1,5}")
+BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+KAFKA_PARTITIONS = 6
 
 
 class SettingsError(ValueError):
@@ -47,6 +49,12 @@ class Settings:
     """How many blocks deep a block is final. None: as the chain says (`finalized`)."""
     chain_fee_gwei_max: int
     """The most that the mirror offers for a unit of gas, in gwei."""
+    kafka_bootstrap: tuple[str, ...]
+    """``host:port`` of some of the brokers to relay to. Empty: the relay is off."""
+    kafka_partitions: int
+    """Of a topic that the relay has to make."""
+    kafka_replication: int | None
+    """Copies of such a topic. None: as many as the brokers make by default."""
 
     @property
     def embedded(self) -> bool:
@@ -76,6 +84,9 @@ class Settings:
             chain_key=_key(env.get("COUNTERFOIL_CHAIN_KEY")),
             chain_confirmations=_count(env, "COUNTERFOIL_CHAIN_CONFIRMATIONS", most=10_000),
             chain_fee_gwei_max=_count(env, "COUNTERFOIL_CHAIN_FEE_GWEI_MAX", most=1_000_000) or CHAIN_FEE_GWEI_MAX,
+            kafka_bootstrap=_brokers(env.get("COUNTERFOIL_KAFKA_BOOTSTRAP") or ""),
+            kafka_partitions=_count(env, "COUNTERFOIL_KAFKA_PARTITIONS", most=1_000) or KAFKA_PARTITIONS,
+            kafka_replication=_count(env, "COUNTERFOIL_KAFKA_REPLICATION", most=100) or None,
         )
 
 
@@ -136,6 +147,14 @@ def _chain_urls(text: str | None) -> tuple[str, ...] | None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise SettingsError(f"COUNTERFOIL_CHAIN_URL is off or the address of a node, https://…, not {url!r}")
     return urls
+
+
+def _brokers(text: str) -> tuple[str, ...]:
+    brokers = tuple(broker.strip() for broker in text.split(",") if broker.strip())
+    for broker in brokers:
+        if (found := BROKER.fullmatch(broker)) is None or not 0 < int(found[2]) < 65536:
+            raise SettingsError(f"COUNTERFOIL_KAFKA_BOOTSTRAP has {broker!r}, which is not a broker's host:port")
+    return brokers
 
 
 def _key(text: str | None) -> str | None:

@@ -196,7 +196,7 @@ async def transfers_of(views: Views, token: TokenOnChain, *, limit: int) -> list
     """What its holders did on the chain by themselves, latest first."""
     sql = """
         select from_wallet, to_wallet, version, state, block_number, transaction from chain.transfers
-         where deployment = %(deployment)s and token = %(token)s and state <> 'orphaned'
+         where deployment = %(deployment)s and token = %(token)s and state not in ('orphaned', 'vanished')
          order by block_number desc, log_index desc limit %(limit)s"""
     params = {"deployment": token.deployment, "token": token.token_id, "limit": limit}
     return [SeenTransfer(*row) for row in await views.fetch(sql, params)]

@@ -196,10 +196,11 @@ def _disown(book: Book, correction: Correction) -> list[Operation]:
     if event is None or (correction.ledger is None and serial < event.issued):  # it was sold since it was seen
         return []
     book.event(event.event_id).issued = max(event.issued, serial + 1)
-    chain = correction.chain
-    token = PlannedToken(correction.token_id, None, chain.wallet, chain.version, checked_in=False, voided=True)
+    chain, event_cancelled = correction.chain, bool(event.flags & CANCELLED)
+    checked_in = chain.checked_in and event_cancelled  # there it cannot be undone, and need not be
+    token = PlannedToken(correction.token_id, None, chain.wallet, chain.version, checked_in, voided=True)
     book.disown(token)
-    if chain.voided:
+    if chain.voided or event_cancelled:
         return []
     undo: list[Operation] = [UndoCheckIn(token.token)] if chain.checked_in else []
     return [*undo, Void(token.token, in_custody=False)]

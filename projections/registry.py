@@ -11,4 +11,4 @@ from projections.reconciliation import Reconciliations
 from projections.ticket import Tickets
 from projections.wallet import Wallets
 
-ALL: tuple[Projection, ...] = (Catalogue(), Inventory(), Orders(), Tickets(), Wallets(), Accounts(), Reconciliations())
+ALL: tuple[Projection, ...] = (Catalogue(), Inventory(), Orders(), Tickets(), Wallets(), Reconciliations(), Accounts())

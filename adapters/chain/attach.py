@@ -10,7 +10,7 @@ from adapters.chain import contract, deployments
 from adapters.chain.creations import Account, create, forget
 from adapters.chain.deployments import Deployment, NewDeployment
 from adapters.chain.embedded_node import EmbeddedNode
-from adapters.chain.node import ChainError, Node, RevertedError, WrongChainError
+from adapters.chain.node import LATEST, ChainError, Node, NodeBehindError, RevertedError, WrongChainError
 from adapters.chain.signer import Offer, Signer
 from contracts import artifact
 
@@ -43,7 +43,7 @@ async def identify(node: Node, expected: int | None) -> tuple[int, bytes]:
 async def attach(conn: AsyncConnection, node: Node, signer: Signer, *, chain_id: int | None) -> Deployment:
     """The contract in use on the node's chain, after making sure of it.
 
-    Raises NotDeployedError when there is none, WrongChainError when what is there is not ours.
+    Raises NotDeployedError when there is none, NodeBehindError and WrongChainError when it is not there or not ours.
     """
     found_id, genesis = await identify(node, chain_id)
     deployment = await deployments.active(conn, found_id, genesis)
@@ -51,8 +51,16 @@ async def attach(conn: AsyncConnection, node: Node, signer: Signer, *, chain_id:
         raise NotDeployedError(
             f"no contract is known on chain {found_id} at {node.name}: `counterfoil chain deploy` makes one"
         )
+    head = await node.block(LATEST)
+    if head is None or head.number < deployment.deployed_block:
+        raise NodeBehindError(
+            f"{node.name} is at block {head.number if head is not None else 'none'};"
+            f" the contract was created in block {deployment.deployed_block}"
+        )
     await make_sure(conn, node, signer, deployment.contract)
-    return deployment
+    if deployment.syncer != signer.address:  # another key, which the contract's admin has given the role
+        await deployments.change_syncer(conn, deployment.id, signer.address)
+    return await deployments.by_id(conn, deployment.id)
 
 
 async def make_sure(conn: AsyncConnection, node: Node, signer: Signer, address: str) -> None:
@@ -60,7 +68,7 @@ async def make_sure(conn: AsyncConnection, node: Node, signer: Signer, address: 
     code = await node.code(address)
     where = f"at {address} on {node.name}"
     if not code:
-        raise WrongChainError(f"there is no contract {where}: the chain has lost it, or it is another chain")
+        raise WrongChainError(f"there is no contract {where}: the chain has lost it, or it is another chain, or behind")
     try:
         answer = await node.call(address, contract.LEDGER_ID)
         may_sync = contract.number_in(await node.call(address, contract.has_role(contract.SYNCER_ROLE, signer.address)))

@@ -225,9 +225,9 @@ async def mark_gone(conn: AsyncConnection, deployment: int, numbers: Sequence[in
     """Their block is no longer part of the chain (``sent``), or their nonce was used by something else (``built``)."""
     async with conn.transaction():
         await conn.execute(
-            "update chain.batches set state = %s, block_number = null, block_hash = null, gas_used = null,"
-            " transaction = null,"
-            " mined_at = null, finalized_at = null, nonce = case when %s = 'built' then null else nonce end"
+            "update chain.batches set state = case when nonce is null then 'built' else %s end, block_number = null,"
+            " block_hash = null, transaction = null, gas_used = null, mined_at = null, finalized_at = null,"
+            " nonce = case when %s = 'built' then null else nonce end"
             " where deployment = %s and number = any(%s)",
             (state, state, deployment, list(numbers)),
         )

@@ -9,7 +9,16 @@ from typing import NamedTuple
 from adapters.chain import contract
 from adapters.chain.contract import WORD, ChainEvent
 from adapters.chain.deployments import Deployment
-from adapters.chain.node import FINALIZED, LATEST, Block, ChainError, Node, NodeBehindError, WrongChainError
+from adapters.chain.node import (
+    FINALIZED,
+    LATEST,
+    Block,
+    ChainError,
+    Node,
+    NodeBehindError,
+    NodeUnreachableError,
+    WrongChainError,
+)
 from projections.chain_operations import token_id
 
 CHUNK_TOKENS = 1_000
@@ -37,8 +46,9 @@ async def final_block(node: Node, confirmations: int | None) -> Block:
     if confirmations is None:
         block = await node.block(FINALIZED)
     else:
-        head = await node.block(LATEST)
-        block = await node.block(max(0, head.number - confirmations)) if head is not None else None
+        block = await node.block(LATEST)
+        if block is not None and confirmations:
+            block = await node.block(max(0, block.number - confirmations))
     if block is None:
         raise ChainError(f"{node.name} does not say which block is final")
     return block
@@ -88,7 +98,15 @@ class ChainSide:
         return [int.from_bytes(answer[at : at + WORD], "big") for at in range(2 * WORD, len(answer), WORD)]
 
     async def _call(self, data: bytes, length: int) -> bytes:
-        answer = await self._node.call(self._address, data, self._block.number)
+        try:
+            answer = await self._node.call(self._address, data, self._block.number)
+        except (NodeUnreachableError, WrongChainError):
+            raise
+        except ChainError as error:
+            raise ChainError(
+                f"{self._node.name} does not say how the contract was at block {self._block.number}, which is final: it has"
+                f" to keep the state of that block ({error})"
+            ) from error
         if len(answer) != length:
             raise WrongChainError(
                 f"the contract {self._address} does not answer at block {self._block.number} on {self._node.name}"

@@ -98,6 +98,17 @@ async def enter(conn: AsyncConnection, new: NewDeployment) -> Deployment:
     return await by_id(conn, row[0])
 
 
+async def change_syncer(conn: AsyncConnection, deployment: int, address: str) -> None:
+    """Another account signs. The nonces of the one before it say nothing any more: what was on its way is signed again."""
+    async with conn.transaction():
+        await conn.execute("update chain.deployments set syncer = %s where id = %s", (address, deployment))
+        await conn.execute(
+            "update chain.batches set nonce = null, state = case when state = 'mined' then state else 'built' end"
+            " where deployment = %s and state <> 'finalized'",
+            (deployment,),
+        )
+
+
 async def is_retired(conn: AsyncConnection, deployment: int) -> bool:
     """Whether another contract has taken its place on its chain."""
     cursor = await conn.execute("select retired_at is not null from chain.deployments where id = %s", (deployment,))

@@ -7,6 +7,7 @@ is slow and blocks whoever calls it, so it runs on a thread of its own, one ques
 from __future__ import annotations
 
 import asyncio
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -76,7 +77,7 @@ class EmbeddedNode:
         try:
             answer = await self._do(self.tester.call, wanted, LATEST if block == FINALIZED else block)
         except TransactionFailed as error:
-            raise RevertedError(str(error)) from error
+            raise _reverted(error) from error
         return bytes.fromhex(answer.removeprefix("0x"))
 
     async def tip(self) -> int:
@@ -164,6 +165,14 @@ def _log(log: Mapping[str, Any]) -> Log:
         tuple(_bytes(topic) for topic in log["topics"]),
         _bytes(log["data"]),
     )
+
+
+def _reverted(error: TransactionFailed) -> RevertedError:
+    """eth-tester writes the contract's error as Python would write the bytes, unless it is a sentence."""
+    text = str(error)
+    if not text.startswith(("b'", 'b"')):
+        return RevertedError(f"execution reverted: {text}")
+    return RevertedError("execution reverted", literal_eval(text))
 
 
 def _refuse(text: str) -> None:

@@ -46,7 +46,7 @@ TIP_DEFAULT = 1_000_000_000
 
 
 class HttpNode:
-    """See `Node`. Nothing is retried here: whoever asks knows what a second try would mean."""
+    """See `Node`. What the node refuses is not asked again here: whoever asks knows what a second try would mean."""
 
     def __init__(self, url: str) -> None:
         self.name, self._fault = _name_of(url)
@@ -161,14 +161,8 @@ class HttpNode:
     async def _post(self, body: Any) -> Any:
         if self._fault is not None:
             raise NodeUnreachableError(self._fault)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX))
         try:
-            headers = {"content-type": "application/json"}
-            async with self._session.post(self._url, data=orjson.dumps(body), headers=headers) as response:
-                if response.status >= HTTPStatus.BAD_REQUEST:
-                    raise _StatusError(self.name, response.status)
-                return orjson.loads(await self._read(response.content))
+            return await self._exchange(orjson.dumps(body))
         except TimeoutError as error:
             raise NodeUnreachableError(f"{self.name} does not answer within {ANSWER_SECONDS_MAX:.0f} s") from error
         except orjson.JSONDecodeError as error:
@@ -177,6 +171,24 @@ class HttpNode:
             raise NodeUnreachableError(f"{self.name} cannot be reached: {error.strerror or error.os_error}") from error
         except (aiohttp.ClientError, OSError) as error:  # whose text may have the address with its secrets
             raise NodeUnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
+
+    async def _exchange(self, content: bytes) -> Any:
+        """On a connection that was kept; once more on another when the node has closed that one meanwhile."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX))
+        try:
+            return await self._try(self._session, content)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return await self._try(self._session, content)
+
+    async def _try(self, session: aiohttp.ClientSession, content: bytes) -> Any:
+        headers = {"content-type": "application/json"}
+        async with session.post(self._url, data=content, headers=headers) as response:
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise _StatusError(self.name, response.status)
+            return orjson.loads(await self._read(response.content))
 
     async def _read(self, stream: aiohttp.StreamReader) -> bytearray:
         content = bytearray()

@@ -98,21 +98,20 @@ class LedgerSide:
     # -- Following the ledger. ---------------------------------------------------------
 
     def follow(self, recorded: Recorded) -> None:
-        """What gives the contract nothing to do, it need not have been told."""
         fact = recorded.fact
         transfer = fact if isinstance(fact, Ticket.TransferredOnChain) and self._is_here(fact) else None
-        seen = transfer is not None and transfer.block_number <= self.block_number
-        late = transfer is not None and not seen  # to be found on the chain behind the block that is looked at
-        before = self._states_before(recorded) if recorded.position > self.told or late else None
+        there = transfer is not None and transfer.block_number <= self.block_number
+        late = recorded.position > self.told or (transfer is not None and not there)
+        before = self._states_before(recorded) if late and not there else None
         operations = self.plan.follow(recorded)
-        if before is not None and (operations or late):
-            self._remember(recorded, before)
+        if before is not None:
+            self._then |= {ticket: state for ticket, state in before.items() if ticket in self.plan.touched.tickets}
         if fact.stream_type == Ticket.stream_type:
             self._fold(recorded)
         if transfer is not None:
-            self.transfers.add((transfer.block_hash, transfer.log_index))
-            if seen and recorded.stream_id in self._then:
-                self._then[recorded.stream_id] = self._moved(self._then[recorded.stream_id], transfer)
+            self._remember_transfer(recorded.stream_id, transfer, there=there)
+        if late and operations and isinstance(fact, Reconciliation.Corrected):
+            self._remember_repair(fact)
 
     def end(self) -> None:
         """Everything has been read: what the events make of their tickets is known."""
@@ -138,23 +137,26 @@ class LedgerSide:
         tickets = tickets_of((recorded,)) - self._then.keys()
         return {ticket: self._of_ticket(ticket) for ticket in tickets}
 
-    def _remember(self, recorded: Recorded, before: dict[UUID, int]) -> None:
+    def _remember_transfer(self, ticket: UUID, transfer: Ticket.TransferredOnChain, *, there: bool) -> None:
+        """``there``: the contract has it at the block that is looked at, whatever it has been told since."""
+        self.transfers.add((transfer.block_hash, transfer.log_index))
+        if there and ticket in self._then:
+            moved = pack(custodian=self._custodian, wallet=transfer.to_wallet, version=transfer.version)
+            self._then[ticket] = moved | self._then[ticket] & (CHECKED_IN | VOIDED)
+
+    def _remember_repair(self, fact: Reconciliation.Corrected) -> None:
         touched = self.plan.touched
-        self._then |= {ticket: state for ticket, state in before.items() if ticket in touched.tickets}
-        fact = recorded.fact
-        if not isinstance(fact, Reconciliation.Corrected):
-            return
         for correction in fact.corrections:
-            if correction.ticket_id in touched.tickets or correction.token_id in touched.disowned:
-                self.repairs[correction.token_id] = packed(correction.chain, custodian=self._custodian)
+            if correction.ticket_id not in touched.tickets and correction.token_id not in touched.disowned:
+                continue  # the ledger says something else by now
+            start = packed(correction.chain, custodian=self._custodian)
+            self.repairs[correction.token_id] = start
+            token = self.plan.tokens.get(correction.ticket_id) if correction.ticket_id is not None else None
+            if token is not None and start == self._of_itself(token) | (VOIDED if self.plan.is_void(token) else 0):
+                self._then[correction.ticket_id] = self._of_itself(token)  # it takes over what the chain has
         for order in fact.events:
             if order.order is not EventOrder.LIFT:
                 self.event_repairs.setdefault(order.number, order.issue_from)
-
-    def _moved(self, state: int, transfer: Ticket.TransferredOnChain) -> int:
-        """The contract had it already when the ledger heard of it."""
-        there = pack(custodian=self._custodian, wallet=transfer.to_wallet, version=transfer.version)
-        return there | state & (CHECKED_IN | VOIDED)
 
     def _is_here(self, fact: Ticket.TransferredOnChain) -> bool:
         return (fact.chain_id, fact.contract) == self.chain

@@ -121,7 +121,8 @@ async def adopt(conn: AsyncConnection, node: Node, deployment: Deployment, *, co
     async with conn.transaction():
         await _lock(conn, deployment)
         await _enter(conn, deployment, standing, last)
-        await _give_up(conn, deployment, last, [batch.number for batch in applied])
+        await _confirm(conn, deployment, applied)
+        await _give_up(conn, deployment, last, [milestone.batch for milestone in applied])
         await _continue(conn, deployment, standing, last)
     log.error("contract_adopted", contract=deployment.contract, cursor=standing.cursor, after_batch=last.batch)
     return True
@@ -153,6 +154,16 @@ async def _enter(conn: AsyncConnection, deployment: Deployment, standing: Standi
             standing.block.number,
             standing.block.hash,
         ),
+    )
+
+
+async def _confirm(conn: AsyncConnection, deployment: Deployment, applied: list[Milestone]) -> None:
+    """Batches that were applied behind somebody else's have another hash than the one that was expected."""
+    await conn.execute(
+        "update chain.batches b set running_hash = a.running_hash from unnest(%s::integer[], %s::bytea[])"
+        " a (number, running_hash) where b.deployment = %s and b.number = a.number"
+        " and b.running_hash <> a.running_hash",
+        ([m.batch for m in applied], [m.running_hash for m in applied], deployment.id),
     )
 
 

@@ -7,6 +7,7 @@ does not know of it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ from adapters.chain.deployments import Deployment
 from adapters.chain.embedded_node import EmbeddedNode
 from adapters.chain.http_node import HttpNode
 from adapters.chain.mending import adopt, replan
-from adapters.chain.mirror import Mirror
+from adapters.chain.mirror import Mirror, RetiredError
 from adapters.chain.node import ChainError, Node
 from adapters.chain.reconciler import reconcile
 from adapters.chain.signer import Offer, Signer
 from adapters.chain.watcher import Transfer, Watcher
 from adapters.leader import leadership
 from adapters.postgres import connect
+from commands.kernel import ConflictError, OverloadedError
 from commands.ticket import RecordChainTransfer
 from domain.reconciliation import Report
 from projections.chain_book import ChainRef
@@ -42,6 +44,10 @@ RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 30.0
 IDLE_SECONDS = 0.5
 WATCH_SECONDS = 1.0
 DESK_SECONDS = 0.5
+UNKNOWN = ""
+"""What an earlier process has left."""
+KEY_BYTES = 32
+"""Of the EVM in the process: another one each time, or contracts of two lives would have one address."""
 BUSY_SECONDS = {True: 0.02, False: 0.2}
 """Between two looks while something is on its way; the EVM in the process answers at once."""
 
@@ -90,7 +96,7 @@ class Station:
         self.database_url = database_url
         self.node: Node = HttpNode(url) if url is not None else EmbeddedNode()
         self.embedded = url is None
-        self.signer = Signer(settings.key)
+        self.signer = Signer(settings.key if url is not None else os.urandom(KEY_BYTES))
         self.offer = Offer(gwei_max=settings.fee_gwei_max)
         self.settings = settings
         self.leads = asyncio.Event()
@@ -99,6 +105,8 @@ class Station:
         """Of whoever changes what is stored of the contract: the mirror's steps, or a repair."""
         self._mended = False
         """What the mirror has in memory is not what is stored any more."""
+        self._problems: dict[str, str | None] = {}
+        """By duty; at the start it is not known what the last process has left."""
 
     async def run(self, *duties: Callable[[Post], Awaitable[None]]) -> None:
         """Lead, or stand by until it is our turn, and do the duties (see `mirror`) until cancelled."""
@@ -160,10 +168,11 @@ class Station:
             started = asyncio.get_running_loop().time()
             try:
                 await duty(post)
-            except ChainError as error:
-                log.warning("chain_waits", chain=self.node.name, why=str(error))
-                async with await connect(self.database_url, "counterfoil_app") as conn:
-                    await deployments.set_problem(conn, post.deployment.id, str(error))
+            except RetiredError:
+                raise  # to take the post of the contract that is in use now
+            except (ChainError, OverloadedError, ConflictError) as error:
+                log.warning("chain_waits", chain=self.node.name, duty=duty.__name__, why=str(error))
+                await self._note(post, duty.__name__, str(error))
             if asyncio.get_running_loop().time() - started > RETRY_SECONDS_MAX:
                 retry = RETRY_SECONDS_MIN
             await asyncio.sleep(retry)
@@ -185,6 +194,15 @@ class Station:
         async with await connect(self.database_url, "counterfoil_app") as conn:
             return await deploy(conn, self.node, self.signer, self.offer, roles, chain_id=chain_id, base_uri=base_uri)
 
+    async def _note(self, post: Post, duty: str, problem: str | None) -> None:
+        """What keeps a duty from going on, for the status; None: nothing does any more."""
+        if self._problems.get(duty, UNKNOWN) == problem:
+            return
+        self._problems[duty] = problem
+        text = "; ".join(sorted({why for why in self._problems.values() if why is not None}))
+        async with await connect(self.database_url, "counterfoil_app") as conn:
+            await deployments.set_problem(conn, post.deployment.id, text or None)
+
     async def mirror(self, post: Post) -> None:
         """Keep the contract level with the ledger. Raises ChainError."""
         if not self.embedded:
@@ -195,7 +213,7 @@ class Station:
                 if mirror is None or self._mended:
                     mirror, self._mended = self._mirror(post), False
                 done = await mirror.step()
-            await deployments.set_problem(post.conn, post.deployment.id, None)
+            await self._note(post, "mirror", None)
             if not (done and self.embedded):
                 await asyncio.sleep(BUSY_SECONDS[self.embedded] if mirror.busy or done else IDLE_SECONDS)
 
@@ -218,7 +236,9 @@ class Station:
             async with await connect(self.database_url, "counterfoil_app") as conn:
                 watcher = Watcher(conn, self.node, post.deployment, tell, confirmations=self._confirmations)
                 while True:
-                    if not await watcher.step():
+                    done = await watcher.step()
+                    await self._note(post, "watch", None)
+                    if not done:
                         await asyncio.sleep(WATCH_SECONDS)
 
         return watch

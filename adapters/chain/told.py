@@ -136,21 +136,19 @@ def _refuse_gaps(record: list[Log], node: Node, standing: Standing) -> None:
         raise ChainError(f"{node.name} leaves out logs of the contract: what it gives ends at {at[0]}")
 
 
-async def applied_batches(conn: AsyncConnection, deployment: Deployment, record: list[Log]) -> list[Batch]:
-    """Our batches that the contract has applied as they are stored, without their operations, in its order."""
-    applied = _applied_in(record)
+async def applied_batches(conn: AsyncConnection, deployment: Deployment, record: list[Log]) -> list[Milestone]:
+    """Our batches that the contract has applied as they are stored, with the hashes that it then had."""
+    steps = _steps_in(record)
     return [
-        batch._replace(operations=b"")
+        Milestone(batch.to_seq, steps[batch.to_seq].applied.running_hash, batch.number, batch.to_position)
         async for batch in batches(conn, deployment)
-        if _is(batch, applied.get(batch.to_seq))
+        if _is(batch, steps.get(batch.to_seq))
     ]
 
 
-def last_applied(applied: list[Batch]) -> Milestone:
-    last = max(applied, key=lambda batch: batch.number, default=None)
-    if last is None:
-        return NOTHING_TOLD
-    return Milestone(last.to_seq, NO_HASH, last.number, last.to_position)
+def last_applied(applied: list[Milestone]) -> Milestone:
+    """By our numbers."""
+    return max(applied, key=lambda milestone: milestone.batch, default=NOTHING_TOLD)
 
 
 async def retell(
@@ -165,7 +163,7 @@ async def retell(
         skipped[skip.seq][skip.op] = SkipReason(skip.reason)
     stored = batches(conn, deployment)
     batch = await anext(stored, None)
-    applied = _applied_in(record)
+    steps = _steps_in(record)
     for entry in record:
         if entry.topics[0] == HOLDER_TRANSFER:
             place = f"0x{entry.block_hash.hex()}", entry.log_index
@@ -174,7 +172,7 @@ async def retell(
             seq = contract.applied_in(entry).to_seq
             while batch is not None and batch.to_seq < seq:
                 batch = await anext(stored, None)
-            if batch is not None and _is(batch, applied[seq]):
+            if batch is not None and _is(batch, steps[seq]):
                 replay.apply(batch.operations, skipped[batch.from_seq])
 
 
@@ -186,7 +184,7 @@ class Step(NamedTuple):
     """The running hash that it continued."""
 
 
-def _applied_in(record: list[Log]) -> dict[int, Step]:
+def _steps_in(record: list[Log]) -> dict[int, Step]:
     """By the cursor after it."""
     found: dict[int, Step] = {}
     before = NO_HASH

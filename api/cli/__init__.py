@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli import admin, bench, chain, demo, export, history, serving, verify
+from api.cli import admin, bench, chain, demo, export, history, relay, serving, verify
 
 app = typer.Typer(
     name="counterfoil",
@@ -23,6 +23,7 @@ app.command()(export.export)
 app.command()(demo.demo)
 app.command()(bench.bench)
 app.command()(chain.reconcile)
+app.command()(relay.relay)
 app.add_typer(admin.app, name="admin")
 app.add_typer(chain.app, name="chain")
 

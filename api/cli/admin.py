@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from api.bootstrap import Application
 from api.cli.console import fail, out, with_application
 from commands.account import PASSWORD_LENGTH_MIN, SetRoles, account_of
 from domain.account import Role
+from projections import relay
 from projections.progress import dead_letters, lag
 
 app = typer.Typer(help="Accounts, dead letters and figures, for operators.", no_args_is_help=True)
@@ -58,6 +60,13 @@ def status() -> None:
         for view in await lag(application.views):
             table.add_row(view.name, f"{view.facts:,}", f"{view.seconds:.1f}", str(view.dead_streams))
         out.print(table)
+        if (told := await relay.status(application.views)) is not None:
+            out.print(
+                f"Kafka: position {told.position:,}, {told.facts:,} facts and {told.seconds:.1f} seconds behind"
+                f"{f'. [yellow]The relay waits:[/] {escape(told.problem)}' if told.problem else ''}",
+                highlight=False,
+                soft_wrap=True,
+            )
         for letter in await dead_letters(application.views):
             out.print(
                 f"[yellow]{letter.name}[/] stream {letter.stream_id} at position {letter.position}: {letter.error}"

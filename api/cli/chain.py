@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 import typer
@@ -21,6 +21,14 @@ from domain.reconciliation import Reconciliation, Report
 from projections import chain
 
 app = typer.Typer(help="The contracts on chains that the ledger is mirrored to.", no_args_is_help=True)
+
+
+class Place(NamedTuple):
+    """One contract: the same address may be one of ours on several chains."""
+
+    chain_id: int
+    contract: str
+
 
 POLL_SECONDS = 0.25
 LEVEL_SECONDS_MAX = 6 * 3_600
@@ -60,10 +68,10 @@ def migrate(
     """Make the contract again on another chain, from the ledger alone, and reconcile it to equality."""
 
     async def work(application: Application) -> None:
-        (contract,) = await _deploy(application, (to,), admin, pauser, royalty_receiver)
+        (place,) = await _deploy(application, (to,), admin, pauser, royalty_receiver)
         async with mirroring(application, to):
-            await _until_level(application, contract)
-            report = await _reconcile(application, contract, repair=False)
+            await _until_level(application, place)
+            report = await _reconcile(application, place, repair=False)
         _show(report)
         if not report.clean:
             raise typer.Exit(2)
@@ -112,10 +120,10 @@ def reconcile(
 
     async def work(application: Application) -> None:
         async with mirroring(application):  # stands by where another process mirrors
-            contract = await _contract(application, chain_id)
+            place = await _place(application, chain_id)
             if application.settings.chain_urls is None:
-                await _until_level(application, contract)
-            report = await _reconcile(application, contract, repair=repair, keep=kept)
+                await _until_level(application, place)
+            report = await _reconcile(application, place, repair=repair, keep=kept)
         _show(report)
         reports.append(report)
 
@@ -140,8 +148,8 @@ async def _deploy(
     royalty_receiver: str | None,
     *,
     if_missing: bool = False,
-) -> list[str]:
-    contracts = []
+) -> list[Place]:
+    places = []
     for station in stations(application, *urls):
         try:
             known = await station.known() if if_missing else None
@@ -151,11 +159,11 @@ async def _deploy(
         out.print(f"Contract [bold]{made.contract}[/] on chain {made.chain_id}", highlight=False, soft_wrap=True)
         if admin is None and known is None:
             err.print("The mirror's own key administers it: name a cold one with --admin for anything of value.")
-        contracts.append(made.contract)
-    return contracts
+        places.append(Place(made.chain_id, made.contract))
+    return places
 
 
-async def _contract(application: Application, chain_id: int | None) -> str:
+async def _place(application: Application, chain_id: int | None) -> Place:
     """The one that is meant. In the embedded default it may take a moment to be there."""
     async with asyncio.timeout(START_SECONDS_MAX):
         while True:
@@ -163,17 +171,17 @@ async def _contract(application: Application, chain_id: int | None) -> str:
             if len(found) > 1:
                 fail("the ledger is mirrored to several chains: say which with --chain-id")
             if found and found[0].observed_at is not None:
-                return found[0].contract
+                return Place(found[0].chain_id, found[0].contract)
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def _until_level(application: Application, contract: str) -> None:
+async def _until_level(application: Application, place: Place) -> None:
     """Wait until the contract has everything that the ledger has."""
     with _progress() as bars:
         bar = bars.add_task("mirroring", total=None)
         async with asyncio.timeout(LEVEL_SECONDS_MAX):
             while True:
-                (row,) = [row for row in await chain.status(application.views) if row.contract == contract]
+                (row,) = [row for row in await chain.status(application.views) if (row.chain_id, row.contract) == place]
                 level = (
                     row.observed_at is not None and row.lag_events == 0 and row.finalized_position == row.mined_position
                 )
@@ -186,11 +194,10 @@ async def _until_level(application: Application, contract: str) -> None:
 
 
 async def _reconcile(
-    application: Application, contract: str, *, repair: bool, keep: list[bytes] | None = None
+    application: Application, place: Place, *, repair: bool, keep: list[bytes] | None = None
 ) -> Report:
-    (row,) = [row for row in await chain.deployments(application.views) if row.contract == contract]
     by = "system:operator"
-    command = RequestReconciliation(chain_id=row.chain_id, contract=contract, repair=repair, by=by)
+    command = RequestReconciliation(chain_id=place.chain_id, contract=place.contract, repair=repair, by=by)
     asked: Reconciliation = await application.execute(command, actor=by)
     with _progress() as bars:
         bar = bars.add_task("reconciling", total=None)

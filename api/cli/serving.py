@@ -21,6 +21,7 @@ from api.bootstrap import Application, prepare
 from api.children import STOP_SECONDS_MAX, Child, Children, die_with_parent
 from api.cli.console import clear_errors, err, out, settings
 from api.mirror import run_mirror
+from api.relay import relay_until_stopped
 from api.settings import Settings
 from api.worker import run_worker
 
@@ -35,7 +36,8 @@ KEEP_ALIVE_SECONDS = 75
 def serve(
     *,
     with_worker: Annotated[
-        bool, typer.Option("--worker/--no-worker", help="Also run the projectors, the timekeeper and the mirror.")
+        bool,
+        typer.Option("--worker/--no-worker", help="Also run the projectors, the timekeeper, the mirror and the relay."),
     ] = True,
     processes: Annotated[int, typer.Option(min=1, max=64, help="API processes sharing the port.")] = 1,
 ) -> None:
@@ -45,10 +47,8 @@ def serve(
         listener = _listen(config)
         err.print("Starting the database …" if config.embedded else "Migrating the database …", highlight=False)
         url, secret, server = prepare(config)
-        with_mirror = with_worker and config.chain_urls != ()
-        children = _children(
-            url, secret, listener, with_worker=with_worker, with_mirror=with_mirror, more=processes - 1
-        )
+        duties = _duties(config) if with_worker else []
+        children = _children(url, secret, listener, duties, more=processes - 1)
         stopping = threading.Event()
         if server is not None:
             threading.Thread(target=server.keep_running, args=(stopping,), name="postgres-watch", daemon=True).start()
@@ -67,12 +67,13 @@ def serve(
 class Duty(StrEnum):
     VIEWS = "views"
     MIRROR = "mirror"
+    RELAY = "relay"
 
 
 def worker(
-    duty: Annotated[Duty, typer.Argument(help="views: projectors and timekeeper; mirror: the chain.")] = Duty.VIEWS,
+    duty: Annotated[Duty, typer.Argument(help="views: projectors and timekeeper; mirror: the chain; relay: Kafka.")] = Duty.VIEWS,
 ) -> None:
-    """Run what keeps the views, or the chain, level with the ledger. Several may run; one leads, the others stand by."""
+    """Keep the views, the chain or Kafka level with the ledger. Several may run; one leads, the others stand by."""
     with clear_errors():
         config = settings(f"counterfoil-{duty}")
         if os.environ.get(CHILD):
@@ -80,6 +81,8 @@ def worker(
         url, secret, _ = prepare(config)
         if duty is Duty.MIRROR:
             uvloop.run(run_mirror(config, url, secret))
+        elif duty is Duty.RELAY:
+            relay_until_stopped(config, url)
         else:
             uvloop.run(run_worker(config, url, secret, threading.Event()))
 
@@ -154,9 +157,17 @@ async def _introduce(config: Settings, url: str, secret: bytes) -> None:
     shown.touch()
 
 
-def _children(
-    url: str, secret: bytes, listener: socket.socket, *, with_worker: bool, with_mirror: bool, more: int
-) -> Children:
+def _duties(config: Settings) -> list[Duty]:
+    """What there is to do beside serving."""
+    duties = [Duty.VIEWS]
+    if config.chain_urls != ():
+        duties.append(Duty.MIRROR)
+    if config.kafka_bootstrap:
+        duties.append(Duty.RELAY)
+    return duties
+
+
+def _children(url: str, secret: bytes, listener: socket.socket, duties: list[Duty], *, more: int) -> Children:
     env = os.environ | {
         "COUNTERFOIL_DATABASE_URL": url,
         "COUNTERFOIL_SECRET": secret.decode(),
@@ -164,5 +175,5 @@ def _children(
         LISTENER: str(listener.fileno()),
     }
     serving = [Child("child-api", (listener.fileno(),))] * more
-    workers = [Child("worker views")] * with_worker + [Child("worker mirror")] * with_mirror
+    workers = [Child(f"worker {duty}") for duty in duties]
     return Children(workers + serving, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Never
@@ -9,7 +10,6 @@ from typing import Annotated, Any, NamedTuple, Never
 import orjson
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from api.bootstrap import Audit, audit_ledger, exportable, prepare, rotate_head_key
 from api.cli.console import clear_errors, err, out, settings
@@ -57,7 +57,7 @@ def verify(
 def keys(
     *, rotate: Annotated[bool, typer.Option("--rotate", help="Retire the key that signs, and begin a new one.")] = False
 ) -> None:
-    """The keys that the ledger's heads are, and were, signed with."""
+    """The keys that the ledger's heads are, and were, signed with: JSON lines, as a file of heads may hold them."""
     with clear_errors():
         url, secret, server = prepare(settings())
         try:
@@ -67,11 +67,7 @@ def keys(
         finally:
             if server is not None:
                 server.stop_unless_joined()
-    table = Table("Key", "public key (base64)", "valid from", "retired")
-    for key in found:
-        document = key.document()
-        table.add_row(key.key_id, document["public_key"], document["valid_from"], document["retired_at"] or "")
-    out.print(table)
+    sys.stdout.buffer.write(_lines(key.document() for key in found))
 
 
 def _audit(kept: Kept) -> Audit:
@@ -134,12 +130,12 @@ def _keep(audit: Audit, path: Path) -> None:
     documents = [key.document() for key in audit.keys if key not in known.keys]
     if audit.latest is not None and audit.latest not in known.heads:
         documents.append(audit.latest.document())
-    _append(path, documents)
-
-
-def _append(path: Path, documents: Iterable[dict[str, Any]]) -> None:
     with path.open("ab") as file:
-        file.write(b"".join(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents))
+        file.write(_lines(documents))
+
+
+def _lines(documents: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents)
 
 
 def _cannot_tell(reason: str) -> Never:

@@ -82,7 +82,9 @@ abstract contract HolderTickets is Pausable, Tickets, IERC721Metadata, IERC2981,
         Ticket storage ticket = _tickets[tokenId];
         (uint256 reason, ) = _change(DIRECT, tokenId, ticket.slot.version(), to, 0);
         if (reason != Reasons.NONE) revert TransferRefused(tokenId, uint8(reason));
-        emit HolderTransfer(tokenId, from, to, uint16(ticket.slot.version()));
+        Slot slot = ticket.slot.leap();
+        ticket.slot = slot;
+        emit HolderTransfer(tokenId, from, to, uint16(slot.version()));
     }
 
     /// @inheritdoc IERC721

@@ -99,13 +99,15 @@ library EventWords {
 
 library Slots {
     uint256 private constant APPROVED = 1 << 176;
+    uint256 private constant VERSION = uint256(type(uint16).max) << 160;
+    uint256 private constant HOLDERS_LEAP = 255; // after the 1 that every change counts
 
     /// 0 when in custody.
     function owner(Slot self) internal pure returns (address) {
         return address(uint160(Slot.unwrap(self)));
     }
 
-    /// Counts the changes of owner, modulo 2^16.
+    /// Counts the changes of owner, modulo 2^16: those of the mirror by 1, those of holders by 256.
     function version(Slot self) internal pure returns (uint256) {
         return uint16(Slot.unwrap(self) >> 160);
     }
@@ -119,6 +121,15 @@ library Slots {
     function next(Slot self, address owner_) internal pure returns (Slot) {
         unchecked {
             return Slot.wrap(uint160(owner_) | (uint256(uint16(version(self) + 1)) << 160));
+        }
+    }
+
+    /// After a holder's own transfer. Several changes of the mirror may be on their way when a holder is faster: were
+    /// this one counted like them, the second of theirs would find the version that the first was to give.
+    function leap(Slot self) internal pure returns (Slot) {
+        unchecked {
+            uint256 after_ = uint16(version(self) + HOLDERS_LEAP);
+            return Slot.wrap((Slot.unwrap(self) & ~VERSION) | (after_ << 160));
         }
     }
 

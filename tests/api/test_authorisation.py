@@ -24,6 +24,7 @@ from api.routing import ContractRoute
 from domain.account import Role
 from domain.kernel import utc_now
 from tests.api.callers import Caller, eventually
+from tests.api.chain_scene import CHAIN_ID, TOKEN, mirrored, reconciled
 from tests.api.house import PASSWORD, SECRET, House, fresh_database, unserved_app
 from tests.api.scenes import (
     PAYMENT,
@@ -65,6 +66,7 @@ class Scene:
     doomed: Json
     over: Json
     order: Json
+    reconciliation: str
 
     @property
     def holder(self) -> Caller:
@@ -202,6 +204,14 @@ ROWS: dict[str, list[Row]] = {
     "link_wallet": [Row(lambda s: ("/v1/wallets", proof_of(s.people[STRANGER], new_signer())))],
     "list_wallets": [Row(lambda s: ("/v1/wallets", None))],
     "unlink_wallet": [Row(lambda s: (f"/v1/wallets/{s.wallet.address}", None), of(HOLDER))],
+    "chain_status": [Row(lambda s: ("/v1/chain/status", None))],
+    "ticket_on_chain": [Row(lambda s: (s.offered_ticket("chain"), None), of(HOLDER, INVITEE, OWNER), overseen=True)],
+    "token_metadata": [Row(lambda s: (f"/v1/chains/{CHAIN_ID}/tokens/{TOKEN}", None))],
+    "request_reconciliation": [Row(lambda s: ("/v1/chain/reconciliations", {}))],
+    "list_reconciliations": [Row(lambda s: ("/v1/chain/reconciliations", None))],
+    "get_reconciliation": [Row(lambda s: (s.reconciliation, None))],
+    "reconciliation_csv": [Row(lambda s: (f"{s.reconciliation}/report.csv", None))],
+    "reconciliation_file": [Row(lambda s: (f"{s.reconciliation}/report.json", None))],
     "ledger_events": [Row(lambda s: ("/v1/ledger/events", None))],
     "ledger_head": [Row(lambda s: ("/v1/ledger/head", None))],
     "ledger_heads": [Row(lambda s: ("/v1/ledger/heads", None))],
@@ -257,7 +267,9 @@ def scene(house: House, request: pytest.FixtureRequest) -> Scene:
         doomed=on_sale(owner),
         over=over,
         order=ordered(people[HOLDER], event),
+        reconciliation=f"/v1/chain/reconciliations/{reconciled(house)}",
     )
+    mirrored(house, ticket_of(people[HOLDER], event))
     for person in people.values():
         if person.token:
             house.admin.put(f"/v1/users/{person.user_id}/roles", {"roles": [role]}).ok()
@@ -308,7 +320,7 @@ def test_every_route_declares_a_policy_and_has_its_row() -> None:
 def test_the_document_says_which_routes_need_a_token() -> None:
     paths = unserved_app().openapi()["paths"]
     for route in CONTRACT:
-        operation = paths[route.path][method_of(route).lower()]
+        operation = paths[route.path_format][method_of(route).lower()]
         assert operation["x-policy"] == route.policy.name
         assert operation.get("security", []) == ([] if route.policy.anyone else [{"bearer": []}])
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.callers import Caller
+from tests.api.callers import Caller, exchange
 from tests.api.house import House
 from tests.api.scenes import linked_wallet, proof_of
 from tests.signer import mirrored, new_signer
@@ -65,6 +65,13 @@ def test_a_wrong_checksum_is_a_typing_error(alice: Caller) -> None:
     alice.post("/v1/wallets/challenges", {"address": wrong}).invalid("/address")
     alice.delete(f"/v1/wallets/{wrong}").invalid("/path/address")
     alice.post(f"/v1/tickets/{uuid4()}/deliver", {"wallet": wrong}).invalid("/wallet")
+
+
+def test_no_path_means_two_things(house: House, alice: Caller) -> None:
+    answer = exchange(house.port, "DELETE", "/v1/wallets/challenges", None, {})
+    answer.refused(405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+    alice.delete("/v1/wallets/0x12").invalid("/path/address")
 
 
 @pytest.mark.parametrize(

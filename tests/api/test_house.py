@@ -58,7 +58,8 @@ def test_the_composed_services_are_there() -> None:
 def test_the_composed_commands_are_commands_of_ours() -> None:
     services = compose()["services"]
     ours = [service["command"] for service in services.values() if service.get("build") == "."]
-    assert [name for name, *_ in ours] == ["counterfoil"] * 2
+    assert len(ours) >= 2
+    assert {name for name, *_ in ours} == {"counterfoil"}
     for _, *arguments in ours:
         understood(arguments)
 

@@ -29,5 +29,19 @@ ROWS = (
     Row("lag", "views at the head again after 30 s of orders at full rate", 3, 1, at_most=True, unit="s"),
     Row("availability", "GET …/availability: time at 1 M facts ÷ at 10 k", 1.5, 1.1, at_most=True),
     Row("ticket-as-of", "GET /v1/tickets/{id}?as_of=: time at 1 M facts ÷ at 10 k", 1.5, 1.1, at_most=True),
+    Row("tree-append", "append, 512 clients, while the tree grows ÷ without it", 0.95, 1),
+    Row("tree-proof", "proof of inclusion at 1 M leaves: p50 ÷ a SELECT by primary key", 5, 3, at_most=True),
+    Row("tree-verify", "verify of 1 M facts ÷ hashing their bytes in one loop", 0.3, 0.5),
+    Row("gas-mint", "gas for a ticket minted to custody, 500 a batch", 2_150, 2_150, at_most=True, unit="gas"),
+    Row("gas-deliver", "gas for a ticket to a new wallet", 48_500, 48_500, at_most=True, unit="gas"),
+    Row("gas-check-in", "gas for a check-in, 500 random of 20,000 seats", 1_700, 1_700, at_most=True, unit="gas"),
+    Row(
+        "gas-resale", "gas for a resale to a new wallet, capped, with royalty", 34_500, 34_500, at_most=True, unit="gas"
+    ),
+    Row("gas-mixed", "gas for a fact of the mixed stream, 1,000 a batch", 6_700, 6_700, at_most=True, unit="gas"),
+    Row("mirror", "mixed facts mirrored ÷ tickets minted one by one, same node, 1 s blocks", 10, 10),
+    Row("mirror-lag", "the chain level again after 20,000 tickets sold", 30, 30, at_most=True, unit="s"),
+    Row("log-indexing", "logs decoded ÷ web3.py's process_log", 5, 5),
+    Row("reconcile", "tickets reconciled in a second", 5_000, 5_000, unit="/s"),
 )
 NAMES = tuple(row.name for row in ROWS)

@@ -24,11 +24,14 @@ ADMIN = ("admin@bench.invalid", "a password for the bench")
 
 
 @asynccontextmanager
-async def served(bench: Bench, database_url: str) -> AsyncIterator[str]:
-    """The base URL of a server on this database, ready; stopped at the end. Raises BenchError."""
+async def served(bench: Bench, database_url: str, **more: str) -> AsyncIterator[str]:
+    """The base URL of a server on this database, ready; stopped at the end. Raises BenchError.
+
+    ``more`` are settings that differ from those of `environment`.
+    """
     port = _free_port()
     log = bench.directory / f"server-{port}.log"
-    with _process(_environment(bench, database_url, port), log) as process:
+    with _process(environment(bench, database_url, port) | more, log) as process:
         base_url = f"http://127.0.0.1:{port}"
         if not await _becomes_ready(base_url, process):
             raise BenchError(f"the server did not become ready: {_tail(log)}")
@@ -83,7 +86,7 @@ def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_CHARACTERS:]
 
 
-def _environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
+def environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
     """Nothing of the caller's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERFOIL_", "OTEL_"))}
     email, password = ADMIN
@@ -95,4 +98,5 @@ def _environment(bench: Bench, database_url: str, port: int) -> dict[str, str]:
         "COUNTERFOIL_ADMIN_EMAIL": email,
         "COUNTERFOIL_ADMIN_PASSWORD": password,
         "COUNTERFOIL_RATE_LIMITS": "off",
+        "COUNTERFOIL_CHAIN_URL": "off",
     }

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from api.client import ConnectionLost
-from tests.benchmarks import appends, commands, growth, lag, onsale, rebuilding
+from tests.benchmarks import appends, commands, gas, growth, lag, mirroring, onsale, rebuilding, tree
 from tests.benchmarks.harness import Bench, BenchError, workbench
 from tests.benchmarks.report import Measurement, machine, record, show
 from tests.benchmarks.rows import NAMES
@@ -35,6 +35,9 @@ STAGES = (
     Stage(lag.NAMES, lag.measure),
     Stage(rebuilding.NAMES, rebuilding.measure),
     Stage(growth.NAMES, growth.measure),
+    Stage(tree.NAMES, tree.measure),
+    Stage(gas.NAMES, gas.measure),
+    Stage(mirroring.NAMES, mirroring.measure),
 )
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal."""

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.chain import feed
+from adapters.chain import feed, packing
 from adapters.chain.embedded_node import EmbeddedNode
 from adapters.ledger import PostgresLedger
 from tests.adapters.ledger_parts import started
 from tests.anvil import Anvil
+from tests.chain.pace import CONFIRMATIONS, Pace, paced
 from tests.chain.parts import Stand, on_anvil, standing
 
 
@@ -24,6 +25,13 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def _batches_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of waiting two seconds for company."""
     monkeypatch.setattr(feed, "CLOSE_AFTER", timedelta(0))
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten facts."""
+    monkeypatch.setattr(packing, "FACTS_MAX", 10)
+    monkeypatch.setattr(feed, "FACTS_MAX", 10)
 
 
 @pytest.fixture
@@ -55,3 +63,9 @@ async def stand(request: pytest.FixtureRequest, database: str, ledger: PostgresL
 async def stand_on_anvil(automine: Anvil, database: str, ledger: PostgresLedger) -> AsyncIterator[Stand]:
     async with on_anvil(automine, database, ledger) as stand:
         yield stand
+
+
+@pytest.fixture
+async def pace(database: str, ledger: PostgresLedger) -> AsyncIterator[Pace]:
+    async with paced(database, ledger, confirmations=CONFIRMATIONS) as pace:
+        yield pace

@@ -20,6 +20,7 @@ from tests.anvil import Anvil, dev_key
 from tests.chain.parts import Stand, on_anvil
 
 ROUNDS_MAX = 120
+CONFIRMATIONS = 3
 RICH = 10**22
 """Wei."""
 GRANT_ROLE = contract.selector("grantRole(bytes32,address)")
@@ -93,10 +94,19 @@ class Pace:
         )
         await stand.node.send(raw)
 
+    # -- The ledger. -----------------------------------------------------------------
+
+    async def sell(self, quantity: int) -> None:
+        """Tickets of a new event."""
+        await self.stand.box.sell(await self.stand.box.event(), quantity)
+
     # -- The mirror. -----------------------------------------------------------------
 
     def mirror(self, probe: Probe = unheard) -> Mirror:
         return self.stand.mirror(probe)
+
+    async def states(self) -> list[str]:
+        return [row.state for row in await self.stand.states()]
 
     async def step(self, mirror: Mirror) -> Mirror:
         """As the worker does it: after an error a new mirror goes on from what is stored."""
@@ -131,7 +141,7 @@ class Pace:
         """Until everything is final."""
 
         async def final() -> bool:
-            return all(row.state == "finalized" for row in await self.stand.states())
+            return set(await self.states()) <= {"finalized"}
 
         return await self.until(await self.level(mirror), final)
 

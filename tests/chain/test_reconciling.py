@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from adapters.chain.mending import replan
 from domain.event import Event
 from domain.resale import ResaleRules
 from tests.chain.holding import Watch, watching
@@ -186,6 +187,7 @@ async def test_a_gap_closes_although_tickets_are_sold_meanwhile(bench: Bench) ->
     place, stand = await town(bench), bench.stand
     await stand.box.sell(place.event, 30)
     await lose(bench)
+    await replan(stand.conn, stand.deployment)
     later = await stand.box.sell(place.event, 20)
     await stand.level()
     report = await bench.report()
@@ -244,15 +246,15 @@ async def test_an_event_that_the_ledger_does_not_know_is_cancelled_on_the_chain(
     await bench.rogue(ops.rules(2) + ops.issue(2, 0, 2) + ops.deliver(ops.token(2, 0), 0, wallet(66)) + ops.rules(3))
     report = await bench.repair()
     assert (counts(report), event_counts(report)) == ({"orphan_on_chain": 2}, {"orphan_on_chain": 2})
-    await bench.clean()
+    await bench.clean(strangers=True)
     event = await bench.stand.box.event()
     await bench.stand.box.sell(event, 2)
     await bench.stand.level()
-    assert (await bench.clean()).events == 4
+    assert (await bench.clean(strangers=True)).events == 4
     await bench.rogue(ops.rules(3))
     report = await bench.repair()
     assert event_counts(report) == {"orphan_on_chain": 1}
-    await bench.clean()
+    await bench.clean(strangers=True)
 
 
 async def test_an_orphaned_event_that_the_ledger_publishes_before_the_repair_is_its_own(bench: Bench) -> None:

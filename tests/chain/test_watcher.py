@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from adapters.chain import contract
+from adapters.chain.log_reader import bloom_of
+from adapters.chain.node import LATEST
 from tests.chain.holding import Watch, watching
 from tests.chain.parts import Stand
 
@@ -114,6 +117,20 @@ async def test_our_own_batches_are_not_taken_for_holders_transfers(watch: Watch)
     await watch.deliver(anna, 5)
     await watch.follow()
     assert await watch.rows() == []
+
+
+async def test_a_blocks_filter_names_the_contract_and_its_transfers(watch: Watch) -> None:
+    anna, ben = await watch.holders(2)
+    (ticket,) = await watch.deliver(anna)
+    await watch.give(anna, ticket, ben)
+    address = bytes.fromhex(watch.stand.deployment.contract.removeprefix("0x"))
+    wanted = bloom_of((address, contract.HOLDER_TRANSFER))
+    head = await watch.stand.node.block(LATEST)
+    assert head is not None
+    assert int.from_bytes(head.bloom, "big") & wanted == wanted
+    empty = await watch.stand.node.block(0)
+    assert empty is not None
+    assert int.from_bytes(empty.bloom, "big") & wanted == 0
 
 
 async def batch_count(watch: Watch) -> int:

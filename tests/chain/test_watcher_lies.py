@@ -9,15 +9,14 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.chain import contract
-from adapters.chain.log_reader import LOGS_WANTED_MAX, LOOKS_MAX, SPAN_FIRST, SPAN_MAX, LogReader, bloom_of
+from adapters.chain.log_reader import LOGS_WANTED_MAX, LOOKS_MAX, SPAN_FIRST, SPAN_MAX, LogReader
 from adapters.chain.node import ChainError, Log, RangeRefusedError
 from adapters.chain.watcher import FOLLOWED_MAX
 from tests.chain.holding import Holder, Watch, watching
 from tests.chain.lying_node import doubled, emptied, honest
 from tests.chain.parts import Stand
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("stand", ["anvil"], indirect=True)]
 CONFIRMATIONS = 3
 FAR = FOLLOWED_MAX + CONFIRMATIONS + 10
 """So many blocks behind, the watcher reads by ranges."""
@@ -111,18 +110,6 @@ async def test_a_filter_that_is_wrong_does_not_stop_the_watcher(watch: Watch) ->
     await watch.give(anna, shown, cleo)
     assert await settled(watch) == ["recorded"]
     assert [transfer.ticket_id for transfer in watch.heard] == [shown]
-
-
-async def test_a_blocks_filter_names_the_contract_and_its_transfers(watch: Watch) -> None:
-    await given(watch)
-    address = bytes.fromhex(watch.stand.deployment.contract.removeprefix("0x"))
-    wanted = bloom_of((address, contract.HOLDER_TRANSFER))
-    head = await watch.stand.node.block("latest")
-    assert head is not None
-    assert int.from_bytes(head.bloom, "big") & wanted == wanted
-    empty = await watch.stand.node.block(0)
-    assert empty is not None
-    assert int.from_bytes(empty.bloom, "big") & wanted == 0
 
 
 async def test_logs_of_another_block_than_asked_for_are_not_believed(watch: Watch) -> None:

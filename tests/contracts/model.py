@@ -15,6 +15,8 @@ from tests.contracts.decoding import Said, said
 
 ZERO = "0x" + "00" * 20
 SERIALS_PER_WORD = 256
+HOLDERS_COUNT = 256
+"""What a holder's own transfer adds to a version: the mirror's add 1."""
 
 
 @dataclass(slots=True)
@@ -192,7 +194,8 @@ class Model:
         was_locked = self.locked(ticket)
         self._refuse(op.LOCKED, unless=not (direct and was_locked))
         if place.wallet is not None or receiver == "wallet":
-            self.places[ticket] = Place(to if receiver == "wallet" else None, (place.version + 1) % 2**16)
+            count = HOLDERS_COUNT if direct else 1
+            self.places[ticket] = Place(to if receiver == "wallet" else None, (place.version + count) % 2**16)
         after = self._place(ticket)
         self._say("Transfer", place.wallet or self.custodian, after.wallet or self.custodian, ticket)
         self._say_lock(ticket, was_locked=was_locked)
