@@ -32,14 +32,16 @@ def compose() -> dict[str, Any]:
 
 def understood(arguments: list[str]) -> None:
     """A command line that ours would run: its command and its options are there; ``--help`` keeps it from running."""
-    name, *options = arguments
-    command = get_command(app)
-    chosen = command.get_command(None, name)  # type: ignore[attr-defined]
-    assert chosen is not None, f"there is no command {name}"
+    chosen: Any = get_command(app)
+    options = list(arguments)
+    while options and hasattr(chosen, "commands"):  # a group: the next word names one of its commands
+        name = options.pop(0)
+        chosen = chosen.commands.get(name)
+        assert chosen is not None, f"there is no command {name} in {arguments}"
     known = {option for parameter in chosen.params for option in (*parameter.opts, *parameter.secondary_opts)}
     named = {option.partition("=")[0] for option in options if option.startswith("--")}
     assert named <= known, f"counterfoil {name} has no {named - known}"
-    result = CliRunner().invoke(app, [name, *options, "--help"])
+    result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
 
 
