@@ -13,6 +13,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from adapters.heads import TREE_CHANNEL
 from adapters.postgres import connect
 from domain.kernel import Fact, decode
 
@@ -43,7 +44,8 @@ Listener = Callable[[Sequence[Followed]], None]
 class Follower:
     """Delivers every fact after its start exactly once and in order to each listener, on the event loop.
 
-    Positions of views, announced by the projectors, pass through here too, because they come over the same connection.
+    Positions of views and sizes of the tree, announced by who makes them, pass through here too, because they come over
+    the same connection.
     """
 
     def __init__(self, url: str) -> None:
@@ -57,6 +59,7 @@ class Follower:
         self.own_batches_in_flight: Callable[[], bool] = lambda: False
         self.on_view_position: Callable[[int], object] = abs  # until somebody waits
         self.on_view_reset: Callable[[int], object] = abs
+        self.on_tree_size: Callable[[int], object] = abs
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -109,6 +112,7 @@ class Follower:
                 async with await connect(self._url, "counterfoil_app") as conn:
                     await conn.execute(f"listen {LEDGER_CHANNEL}")
                     await conn.execute(f"listen {VIEWS_CHANNEL}")
+                    await conn.execute(f"listen {TREE_CHANNEL}")
                     await self._read_marks(conn)
                     async for notify in conn.notifies():
                         self._hear(notify.channel, int(notify.payload))
@@ -123,10 +127,14 @@ class Follower:
         row = await (await conn.execute("select min(position) from projections.cursors")).fetchone()
         if row and row[0] is not None:
             self.on_view_reset(int(row[0]))
+        row = await (await conn.execute("select max(tree_size) from tree.heads")).fetchone()
+        self._hear(TREE_CHANNEL, row[0] or 0 if row else 0)
 
     def _hear(self, channel: str, position: int) -> None:
         if channel == VIEWS_CHANNEL:
             self.on_view_position(position)
+        elif channel == TREE_CHANNEL:
+            self.on_tree_size(position)
         elif position > self.head:
             self.head = position
             if not self.own_batches_in_flight():

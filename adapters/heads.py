@@ -55,17 +55,19 @@ class HeadSigner:
             connection.execute("set local synchronous_commit = on")  # it is about to be handed out
             connection.execute("select pg_advisory_xact_lock(%s)", (HEADS_LOCK,))
             key = self._active(connection)
-            (ledger_id,) = _one(connection, LEDGER_ID)
-            (at,) = _one(connection, INSTANT)
+            ledger_id, at = _value(connection, LEDGER_ID), _value(connection, INSTANT)
             signature = key.private.sign(signed_text(ledger_id, tree_size, root, at))
             connection.execute(NEW_HEAD, (tree_size, key.number, root, at, signature))
             connection.execute(NOTIFY, (TREE_CHANNEL, str(tree_size)))
         return SignedHead(ledger_id, tree_size, root, at, key.key_id, signature)
 
     def is_due(self, connection: Connection[Any], tree_size: int) -> bool:
-        """Whether nobody has signed this size with the key that is active now."""
-        row = connection.execute(LATEST.encode(), (1,)).fetchone()
-        return row is None or (row[1], row[4]) != (tree_size, self._active(connection).key_id)
+        """Whether the key that is ours to sign with has not signed this size."""
+        active = connection.execute(ACTIVE).fetchone()
+        latest = connection.execute(LATEST.encode(), (1,)).fetchone()
+        if active is None or latest is None or active[1] != self._key(active[0]).key_id:
+            return True
+        return (latest[1], latest[4]) != (tree_size, active[1])
 
     def rotate(self, connection: Connection[Any]) -> str:
         """Retire the active key; the id of the one that signs from now on."""
@@ -111,7 +113,7 @@ def latest_heads(connection: Connection[Any], most: int) -> list[SignedHead]:
     return [SignedHead(*row) for row in connection.execute(LATEST.encode(), (most,))]
 
 
-def _one(connection: Connection[Any], query: bytes) -> tuple[Any, ...]:
+def _value(connection: Connection[Any], query: bytes) -> Any:
     row = connection.execute(query).fetchone()
     assert row is not None
-    return row
+    return row[0]

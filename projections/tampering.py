@@ -59,8 +59,8 @@ class Scene(NamedTuple):
     """Rows where none should be: positions that no fact had, or that two rows have."""
     neighbours: Sequence[bytes]
     """Facts beside them that are what they were."""
-    unsigned: Sequence[tuple[int, bytes]]
-    """Rows that nobody signed, where there may be such: one of them may be a fact that was moved."""
+    others: Sequence[tuple[int, bytes]]
+    """Rows behind those, of which nothing is known: one of them may be a fact that was moved."""
     covered: int
     """The last position that the signed tree has."""
     ends: int
@@ -75,15 +75,15 @@ class Scene(NamedTuple):
 def explain(scene: Scene) -> list[Finding]:
     """In the order of positions."""
     present = [*scene.rows.items(), *scene.strays]
-    moved = _moves(scene, [*present, *scene.unsigned])
+    moved = _moves(scene, [*present, *scene.others])
     arrived = set(moved.values())
     unmoved = [row for row in present if row not in arrived]
     changed = {now: content for now, content in unmoved if now in scene.hashes and now not in moved}
     removed = [at for at in scene.hashes if at not in moved and at not in changed]
     inserted = [now for now, content in unmoved if changed.get(now) is not content]
     shifts = {was: now - was for was, (now, _) in moved.items() if scene.tells_of(was)}
-    # Where the last of the signed facts moved up, the first unsigned ones took their places.
-    inserted = [now for now in inserted if not scene.covered + shifts.get(scene.covered, 0) < now <= scene.covered]
+    if (slid := shifts.get(scene.covered, 0)) < 0:  # the first unsigned facts have followed the last signed ones
+        inserted = [now for now in inserted if not (now > scene.covered + slid and shifts.get(now) == slid)]
     findings = [
         *_moved(shifts),
         *_removed(scene, filter(scene.tells_of, removed)),

@@ -151,9 +151,12 @@ class LedgerSide:
                 continue  # the ledger says something else by now
             start = packed(correction.chain, custodian=self._custodian)
             self.repairs[correction.token_id] = start
-            token = self.plan.tokens.get(correction.ticket_id) if correction.ticket_id is not None else None
-            if token is not None and start == self._of_itself(token) | (VOIDED if self.plan.is_void(token) else 0):
-                self._then[correction.ticket_id] = self._of_itself(token)  # it takes over what the chain has
+            ticket = correction.ticket_id
+            token = self.plan.tokens.get(ticket) if ticket is not None else None
+            if ticket is None or token is None:
+                continue
+            if start == self._of_itself(token) | (VOIDED if self.plan.is_void(token) else 0):
+                self._then[ticket] = self._of_itself(token)  # it takes over what the chain has
         for order in fact.events:
             if order.order is not EventOrder.LIFT:
                 self.event_repairs.setdefault(order.number, order.issue_from)

@@ -17,8 +17,8 @@ from adapters.ledger import PostgresLedger
 from tests.anvil import Anvil
 from tests.chain.holding import mine
 from tests.chain.lying_node import LyingNode
+from tests.chain.out_of_step import Bench, counts
 from tests.chain.parts import RETURNED, Stand, delivered, on_anvil, standing, wallet
-from tests.chain.reconciling import Bench, counts
 from tests.contracts import operations as ops
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from domain.event import Event
 from domain.kernel import Fact
 from domain.resale import ResaleRules
 from domain.ticket import Ticket, TicketStatus
+from tests.chain.out_of_step import Bench
 from tests.chain.parts import NOW, RETURNED, Box, Stand, delivered, details, resold, transferred, wallet
-from tests.chain.reconciling import Bench
 from tests.contracts import operations as ops
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from domain.kernel import Aggregate, Fact
 from domain.ticket import TicketStatus
-from projections import account, event_search, inventory, order, ticket, wallet
+from projections import account, event_search, inventory, order, reconciliation, ticket, wallet
 from projections.event_search import Search
 from projections.registry import ALL
 from tests.projections.book import Book
@@ -93,6 +93,7 @@ def test_views_are_what_the_aggregates_are_now_and_were_at_every_position(
     assert_accounts(town, ask)
     assert_wallets(town, ask)
     assert_rules(town, ask)
+    assert_reconciliations(town, ask)
     for moment in moments:
         assert_moment(ask, *moment)
     assert {event_id: answer(ask, event_id, None) for event_id in town.events} == figures(town)
@@ -170,6 +171,19 @@ def assert_rules(town: Town, ask: Ask) -> None:
     shown = ask(event_search.search, Search(), limit=LIMIT)
     assert {e.event_id: e.resale_rules for e in shown} == {
         e.id: e.resale_rules for e in town.events.values() if e.status != "draft"
+    }
+
+
+def assert_reconciliations(town: Town, ask: Ask) -> None:
+    rows = ask(reconciliation.latest, limit=LIMIT)
+    assert [(row.reconciliation_id, row.status, row.repair) for row in rows] == [
+        (r.id, r.status, r.repair) for r in reversed(town.reconciliations)
+    ]
+    shown = {row.reconciliation_id: (row.tickets, row.unexplained, row.clean) for row in rows}
+    told = {r.id: r.report for r in town.reconciliations}
+    assert shown == {
+        known: (None, None, None) if report is None else (report.tickets, report.unexplained, report.clean)
+        for known, report in told.items()
     }
 
 

@@ -15,10 +15,11 @@ from domain.event_details import Details, Display, Release, Venue
 from domain.kernel import Aggregate, Refusal
 from domain.money import Money
 from domain.order import Line, Order, OrderStatus
+from domain.reconciliation import Reconciliation
 from domain.seat import Seat, ticket_id
 from domain.ticket import Ticket, TicketStatus
 from domain.wallet import Wallet
-from tests.projections import town_wallets
+from tests.projections import town_auditors, town_wallets
 
 NOW = datetime(2031, 5, 17, 20, 0, tzinfo=UTC)
 CITIES = ("Berlin", "Lisboa", "東京", None)
@@ -61,6 +62,7 @@ class Town:
         self.orders: dict[UUID, Order] = {}
         self.tickets: dict[UUID, Ticket] = {}
         self.wallets: dict[str, Wallet] = {}
+        self.reconciliations: list[Reconciliation] = []
         self.position = 0
         self._clock = NOW
 
@@ -74,11 +76,13 @@ class Town:
     def act(self, times: int = 1) -> int:
         """Somebody does something, or is refused. Returns the position that came of it."""
         for _ in range(times):
-            with suppress(Refusal, IndexError):  # IndexError: there is nobody and nothing to do it with yet
+            with suppress(
+                Refusal, IndexError, StopIteration
+            ):  # the latter two: there is nobody and nothing to do it with yet
                 self.random.choices(ACTIONS, WEIGHTS)[0](self)
         return self.position
 
-    def saved(self, *aggregates: Account | Event | Order | Ticket | Wallet) -> None:
+    def saved(self, *aggregates: Account | Event | Order | Reconciliation | Ticket | Wallet) -> None:
         self.position = self.book.save(*aggregates) or self.position
 
     # -- People --------------------------------------------------------------------
@@ -300,7 +304,7 @@ LIKELY: dict[Callable[[Town], None], int] = {
     Town.give_up: 8,
     Town.pay_late: 2,
     Town.refund: 3,
-    Town.hand_on: 25,
+    Town.hand_on: 30,
     Town.check_in: 6,
     town_wallets.link_wallet: 6,
     town_wallets.unlink_wallet: 2,
@@ -310,6 +314,8 @@ LIKELY: dict[Callable[[Town], None], int] = {
     town_wallets.move_on_chain: 3,
     town_wallets.identify_holder: 6,
     town_wallets.set_resale_rules: 2,
+    town_auditors.request_reconciliation: 2,
+    town_auditors.reconcile: 2,
 }
 ACTIONS = list(LIKELY)
 WEIGHTS = list(LIKELY.values())

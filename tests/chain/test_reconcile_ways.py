@@ -12,8 +12,8 @@ from adapters.chain.mending import replan
 from domain.event import Event
 from domain.resale import ResaleRules
 from tests.chain.holding import Watch, watching
+from tests.chain.out_of_step import Bench, counts, event_counts, skipped
 from tests.chain.parts import NOW, RETURNED, Stand, delivered, resold, transferred, wallet
-from tests.chain.reconciling import Bench, counts, event_counts, skipped
 from tests.contracts import operations as ops
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,220 @@
+"""The tree grows behind the ledger: in whatever steps, by whoever leads, after whatever interruption, to the same bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Self
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege, RestrictViolation
+
+from adapters import tree
+from adapters.audit_tree import StoredNodes
+from adapters.fact_reader import LedgerGapError
+from adapters.postgres import Role, conninfo
+from adapters.tree import Growth, TreeBuilder, open_connection
+from projections.merkle import EMPTY_ROOT, Frontier, Node, root_of
+from tests.adapters.ledger_parts import SECRET, connection_count, scalar, terminate_connections
+from tests.adapters.tree_parts import Writer, grow, heads_of, leaves_of, stored_tree
+from tests.api.callers import eventually
+
+STOP_SECONDS_MAX = 10.0
+FACTS = 150
+
+
+def in_post_order(leaves: list[bytes]) -> bytes:
+    frontier = Frontier()
+    return b"".join(node for leaf in leaves for node in frontier.append(leaf))
+
+
+class Building:
+    """A builder on a thread, as in a worker."""
+
+    def __init__(self, url: str) -> None:
+        self.failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(url,))
+
+    def _run(self, url: str) -> None:
+        try:
+            TreeBuilder(url, SECRET).run(self._stop)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.failure = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(STOP_SECONDS_MAX)
+        assert not self._thread.is_alive()
+
+
+def signed(url: str, size: int) -> Callable[[], bool]:
+    return lambda: bool(heads := heads_of(url)) and heads[0].tree_size == size
+
+
+def test_the_first_head_is_of_nothing(database: str) -> None:
+    head = grow(database)
+    assert (head.tree_size, head.root) == (0, EMPTY_ROOT)
+
+
+def test_the_tree_is_that_of_the_rows(database: str) -> None:
+    Writer(database).append(FACTS)
+    head = grow(database)
+    leaves = leaves_of(database)
+    assert (head.tree_size, head.root) == (FACTS, root_of(leaves))
+    assert stored_tree(database) == in_post_order(leaves)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 16, 33])
+def test_in_whatever_steps_it_grows_its_bytes_are_the_same(
+    database: str, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(tree, "BATCH_FACTS_MAX", batch)
+    writer = Writer(database)
+    for facts in (1, 2, 3, 45):
+        writer.append(facts)
+        grow(database)
+    assert stored_tree(database) == in_post_order(leaves_of(database))
+    assert scalar(database, "select max(last_leaf - first_leaf) from tree.nodes") < tree.ROW_LEAVES_MAX
+
+
+def test_a_tree_that_was_lost_is_built_again_to_the_same_bytes(database: str) -> None:
+    Writer(database).append(FACTS)
+    head, stored = grow(database), stored_tree(database)
+    with psycopg.connect(database) as connection:
+        for table in ("nodes", "heads"):
+            connection.execute(f"alter table tree.{table} disable trigger all".encode())
+            connection.execute(f"delete from tree.{table}".encode())
+    again = grow(database)
+    assert (again.root, stored_tree(database)) == (head.root, stored)
+
+
+def test_every_node_is_found_where_arithmetic_says_it_is(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the database and by an audit, however the leaves were cut into rows."""
+    writer = Writer(database)
+    for facts, batch in ((1, 1), (5, 2), (40, 40), (40, 3), (64, 16)):
+        monkeypatch.setattr(tree, "BATCH_FACTS_MAX", batch)
+        writer.append(facts)
+        grow(database)
+    frontier = Frontier()
+    nodes = {
+        Node(level, leaf >> level): found
+        for leaf, content in enumerate(leaves_of(database))
+        for level, found in enumerate(frontier.append(content))
+    }
+    query = "select tree.hashes_of(%s::bigint[], %s::int[])"
+    places = [node.last_leaf + 1 for node in nodes], [node.level for node in nodes]
+    assert scalar(database, query, *places) == list(nodes.values())
+    assert scalar(database, query, [FACTS + 1, 1], [0, 0]) == [None, nodes[Node(0, 0)]]
+    with psycopg.connect(database) as connection:
+        stored = StoredNodes(connection)
+        assert [stored.hash_of(node) for node in nodes] == list(nodes.values())
+        assert stored.hash_of(Node(0, FACTS)) is None
+
+
+def test_growing_again_changes_nothing(database: str) -> None:
+    Writer(database).append(FACTS)
+    head, stored = grow(database), stored_tree(database)
+    assert (grow(database), stored_tree(database)) == (head, stored)
+    assert heads_of(database) == [head]
+
+
+def test_a_step_that_was_not_committed_is_taken_again(database: str) -> None:
+    Writer(database).append(40)
+    with open_connection(database) as connection:
+        with connection.transaction(force_rollback=True):
+            assert Growth(connection).step() == 40
+        assert Growth(connection).size == 0
+    assert grow(database).root == root_of(leaves_of(database))
+
+
+def test_it_follows_what_is_recorded(database: str) -> None:
+    writer = Writer(database)
+    with Building(database) as building:
+        for size, facts in ((1, 1), (30, 29), (60, 30)):
+            writer.append(facts)
+            eventually(signed(database, size))
+    assert building.failure is None
+    assert heads_of(database)[0].root == root_of(leaves_of(database))
+
+
+def test_one_builds_and_another_takes_over(database: str) -> None:
+    writer = Writer(database)
+    writer.append(10)
+    with Building(database) as one:
+        eventually(signed(database, 10))
+        with Building(database) as other:
+            eventually(lambda: connection_count(database, "counterfoil tree") == 2)
+            assert TreeBuilder(database, SECRET).catch_up() is None, "somebody is building"
+            terminate_connections(database, "counterfoil tree")
+            writer.append(10)
+            eventually(signed(database, 20))
+    assert (one.failure, other.failure) == (None, None)
+    assert stored_tree(database) == in_post_order(leaves_of(database))
+
+
+def test_a_gap_stops_it(database: str) -> None:
+    Writer(database).append(20)
+    with psycopg.connect(database) as connection:
+        connection.execute("alter table ledger.events disable trigger all")
+        connection.execute("delete from ledger.events where position = 11")
+    with pytest.raises(LedgerGapError, match="19 facts between the positions 0 and 20"):
+        TreeBuilder(database, SECRET).catch_up()
+    with Building(database) as building:
+        eventually(lambda: building.failure is not None)
+    assert isinstance(building.failure, LedgerGapError)
+    assert stored_tree(database) == b""
+
+
+def test_a_ledger_that_was_cut_off_stops_it(database: str) -> None:
+    Writer(database).append(20)
+    grow(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("alter table ledger.events disable trigger all")
+        connection.execute("delete from ledger.events where position > 10")
+        connection.execute("update ledger.head set position = 10")
+    with pytest.raises(LedgerGapError, match="ends at position 10, and its tree has 20 leaves"):
+        TreeBuilder(database, SECRET).catch_up()
+
+
+# -- What is stored stays ----------------------------------------------------------
+
+TABLES = ("nodes", "heads", "keys")
+CHANGES = {"nodes": "hashes = ''", "heads": "root = ''", "keys": "public_key = ''"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("session", ["origin", "replica"])
+def test_even_a_superuser_is_refused_to_change_the_tree(database: str, table: str, session: str) -> None:
+    Writer(database).append(3)
+    grow(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"set session_replication_role = {session}".encode())
+        for change in (
+            f"update tree.{table} set {CHANGES[table]}",
+            f"delete from tree.{table}",
+            f"truncate tree.{table} cascade",
+        ):
+            with pytest.raises(RestrictViolation, match="append-only"):
+                connection.execute(change.encode())
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("role", ["counterfoil_app", "counterfoil_projector"])
+def test_the_application_lacks_the_right_to_change_the_tree(database: str, table: str, role: Role) -> None:
+    with psycopg.connect(conninfo(database, role), autocommit=True) as connection:
+        for change in (f"update tree.{table} set {CHANGES[table]}", f"delete from tree.{table}"):
+            with pytest.raises(InsufficientPrivilege):
+                connection.execute(change.encode())
+
+
+def test_who_serves_requests_cannot_add_to_the_tree(database: str) -> None:
+    with psycopg.connect(conninfo(database, "counterfoil_app"), autocommit=True) as connection:
+        for table in TABLES:
+            with pytest.raises(InsufficientPrivilege):
+                connection.execute(f"insert into tree.{table} select * from tree.{table}".encode())

@@ -1,0 +1,35 @@
+"""A relay in a process of its own that kills itself, as a power failure would, at a step of the page it is told.
+
+``python -m tests.kafka.dying_relay URL BOOTSTRAP STEP PAGES FACTS``: ``STEP`` as in `Relay.on_step`, on its n-th page of
+so many facts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from adapters.kafka import ledger_pages
+from adapters.kafka.relay import Relay
+from tests.kafka.parts import settings_for
+
+
+def main(url: str, bootstrap: str, step: str, pages: int, facts: int) -> None:
+    ledger_pages.PAGE_FACTS_MAX = facts
+    relay = Relay(url, settings_for(bootstrap))
+    seen = 0
+
+    def die(reached: str) -> None:
+        nonlocal seen
+        seen += reached == step
+        if seen == pages:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    relay.on_step = die
+    relay.run(threading.Event())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

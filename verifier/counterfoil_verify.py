@@ -1,0 +1,400 @@
+#!/usr/bin/env python3
+"""Checks what a Counterfoil ledger handed out, with nothing of Counterfoil: Python 3.11 and `cryptography` are enough.
+
+    counterfoil_verify.py export DIRECTORY [--heads FILE] [--keys FILE]
+    counterfoil_verify.py ticket PROOF [--heads FILE] [--keys FILE]
+    counterfoil_verify.py growth OLD-HEAD NEW-HEAD PROOF [--heads FILE] [--keys FILE]
+
+FILE with heads: JSON lines of heads that you kept, and of keys, if you like. FILE with keys: what /v1/ledger/keys
+answered. Exits with 0 when all is as it was signed, 1 when something was altered or forged, 2 when that cannot be told.
+
+The formats are specified in Counterfoil's docs/proofs.md. This file is meant to be read, and to be kept.
+"""
+
+# ruff: noqa: T201 - what it finds it prints
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from struct import error as StructError  # noqa: N812 - it is the one class of that name
+from struct import pack
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+GOOD, ALTERED, CANNOT_TELL = 0, 1, 2
+FORMAT = "counterfoil-export-1"
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError, StructError)
+"""What reading a document raises that is not what it should be."""
+
+Json = dict[str, Any]
+
+
+class AlteredError(Exception):
+    """Something is not what was signed."""
+
+
+class CannotTellError(Exception):
+    """Something is missing that would tell."""
+
+
+# -- Hashes ------------------------------------------------------------------------
+
+
+def leaf_hash(content: bytes) -> bytes:
+    return sha256(b"\x00" + content).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """The complete subtrees of a tree that grows leaf by leaf: all that a root needs."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        count = self.size
+        while count & 1:
+            leaf = node_hash(self._subtrees.pop(), leaf)
+            count >>= 1
+        self._subtrees.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        if not self._subtrees:
+            return sha256(b"").digest()
+        root = self._subtrees[-1]
+        for left in reversed(self._subtrees[:-1]):
+            root = node_hash(left, root)
+        return root
+
+
+def check_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> None:
+    """RFC 9162, 2.1.3.2."""
+    if not 0 <= index < size:
+        raise AlteredError(f"a tree of {size} facts has no position {index + 1}")
+    found = leaf
+    for part, on_the_left in upwards(index, size - 1, proof):
+        found = node_hash(part, found) if on_the_left else node_hash(found, part)
+    if found != root:
+        raise AlteredError("the proof does not lead to the signed root")
+
+
+def check_consistency(first: int, second: int, proof: list[bytes], roots: tuple[bytes, bytes]) -> None:
+    """RFC 9162, 2.1.4.2."""
+    if not 0 < first <= second:
+        raise AlteredError(f"a tree of {second} facts cannot have grown from one of {first}")
+    if first == second:
+        if proof or roots[0] != roots[1]:
+            raise AlteredError("two roots for one size")
+        return
+    path = [roots[0], *proof] if first & (first - 1) == 0 else proof
+    if not path:
+        raise AlteredError("the proof is too short")
+    index, last = first - 1, second - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    old = new = path[0]
+    for part, on_the_left in upwards(index, last, path[1:]):
+        if on_the_left:
+            old, new = node_hash(part, old), node_hash(part, new)
+        else:
+            new = node_hash(new, part)
+    if (old, new) != roots:
+        raise AlteredError("the proof does not lead from the one signed root to the other")
+
+
+def upwards(index: int, last: int, proof: list[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each part of a proof, and whether it stands on the left, from a node up to the root; ``last``: of its level."""
+    for part in proof:
+        if last == 0:
+            raise AlteredError("the proof is too long")
+        on_the_left = bool(index & 1) or index == last
+        yield part, on_the_left
+        while on_the_left and index and not index & 1:
+            index, last = index >> 1, last >> 1
+        index, last = index >> 1, last >> 1
+    if last != 0:
+        raise AlteredError("the proof is too short")
+
+
+# -- Facts, heads, keys ------------------------------------------------------------
+
+
+def canonical(fact: Json) -> bytes:
+    """The bytes that a fact's leaf is the hash of."""
+    at = fact["recorded_at"]
+    if isinstance(at, str):
+        at = (datetime.fromisoformat(at) - EPOCH) // timedelta(microseconds=1)
+    fields = (
+        pack(">q", fact["position"]),
+        UUID(fact["stream_id"]).bytes,
+        pack(">i", fact["version"]),
+        fact["topic"].encode(),
+        stored(fact, "payload"),
+        stored(fact, "metadata"),
+        pack(">q", at),
+    )
+    return b"CFE1" + pack(">H", len(fields)) + b"".join(pack(">i", len(part)) + part for part in fields)
+
+
+def stored(fact: Json, name: str) -> bytes:
+    encoded = fact.get(f"{name}_base64")
+    return b64decode(encoded, validate=True) if encoded is not None else fact[name].encode()
+
+
+def decoded(hashes: list[str]) -> list[bytes]:
+    found = [b64decode(part, validate=True) for part in hashes]
+    if any(len(part) != 32 for part in found):  # noqa: PLR2004 - bytes of a SHA-256
+        raise AlteredError("a part of the proof is no hash")
+    return found
+
+
+@dataclass(frozen=True)
+class Head:
+    ledger_id: UUID
+    size: int
+    root: bytes
+    at: str
+    key_id: str
+    signature: bytes
+
+    @classmethod
+    def of(cls, document: Json) -> Head:
+        return cls(
+            UUID(document["ledger_id"]),
+            int(document["tree_size"]),
+            b64decode(document["root"], validate=True),
+            str(document["at"]),
+            str(document["key_id"]),
+            b64decode(document["signature"], validate=True),
+        )
+
+    def __str__(self) -> str:
+        return f"the head of {self.size} facts, {self.at}"
+
+    def check(self, keys: dict[str, Json]) -> None:
+        """Raises AlteredError unless its key signed it while it was valid, CannotTellError without that key."""
+        key = keys.get(self.key_id)
+        if key is None:
+            raise CannotTellError(f"{self} is signed with the key {self.key_id}, which is not among the keys")
+        public = b64decode(key["public_key"], validate=True)
+        if sha256(public).digest()[:16].hex() != self.key_id:
+            raise AlteredError(f"the key {self.key_id} is not the one that it says it is")
+        at, retired = datetime.fromisoformat(self.at), key["retired_at"]
+        valid = datetime.fromisoformat(key["valid_from"]) <= at
+        if not valid or (retired is not None and at >= datetime.fromisoformat(retired)):
+            raise AlteredError(f"{self} is signed with a key that was not valid then")
+        text = f"counterfoil/{self.ledger_id}\n{self.size}\n{b64encode(self.root).decode()}\nat {self.at}\n"
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(self.signature, text.encode())
+        except InvalidSignature:
+            raise AlteredError(f"{self} is not signed: it, or its signature, was changed") from None
+
+    def check_as_kept(self, ledger_id: UUID, keys: dict[str, Json]) -> None:
+        """Raises CannotTellError for one that is good for nothing: that says nothing about the ledger."""
+        if self.ledger_id != ledger_id:
+            raise CannotTellError(f"{self} is of another ledger")
+        try:
+            self.check(keys)
+        except AlteredError as error:
+            raise CannotTellError(f"of those that were kept, {error}") from error
+
+
+@dataclass
+class Kept:
+    """What the one who checks has from elsewhere."""
+
+    heads: list[Head] = field(default_factory=list)
+    keys: dict[str, Json] = field(default_factory=dict)
+
+    def trusted_keys(self, offered: Iterable[Json]) -> dict[str, Json]:
+        """Those that were kept; without any, those that come along, which then vouch for themselves only."""
+        return self.keys or {str(key["key_id"]): key for key in offered}
+
+
+def read_kept(heads: Path | None, keys: Path | None) -> Kept:
+    kept = Kept()
+    for line in heads.read_text().splitlines() if heads is not None else ():
+        if line.strip():
+            document = json.loads(line)
+            if "public_key" in document:
+                kept.keys[document["key_id"]] = document
+            else:
+                kept.heads.append(Head.of(document))
+    for key in json.loads(keys.read_text())["items"] if keys is not None else ():
+        kept.keys[key["key_id"]] = key
+    return kept
+
+
+# -- What can be checked -----------------------------------------------------------
+
+
+def check_export(directory: Path, kept: Kept) -> Iterator[str]:
+    """What is wrong, in the order of positions; nothing when all is well."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    if manifest["format"] != FORMAT:
+        raise CannotTellError(f"the format is {manifest['format']}, and this verifier knows {FORMAT}")
+    head, keys = Head.of(manifest["head"]), kept.trusted_keys(manifest["keys"])
+    heads = {*kept.heads, head}
+    head.check(keys)
+    for known in kept.heads:
+        known.check_as_kept(head.ledger_id, keys)
+    for beyond in sorted(known.size for known in heads if known.size > head.size):
+        yield f"positions {head.size + 1} to {beyond}: cut off, or not exported: a head that was kept covers them"
+    tree = Tree()
+    roots = {0: tree.root()}
+    sizes = {known.size for known in heads}
+    for where, line in lines(directory, manifest["files"]):
+        position = tree.size + 1
+        try:
+            fact = json.loads(line)
+            found, leaf = fact["position"], leaf_hash(canonical(fact))
+        except MALFORMED:
+            yield f"{where}: position {position}: this is no fact"
+            return
+        if found != position or position > head.size:
+            yield f"{where}: {out_of_place(found, position)}"
+            return
+        tree.append(leaf)
+        if tree.size in sizes:
+            roots[tree.size] = tree.root()
+    yield from differing(heads, roots, tree.size)
+
+
+def out_of_place(found: int, position: int) -> str:
+    if found > position:
+        return f"position {position}: missing: what follows is position {found}"
+    if found < position:
+        return f"position {position}: inserted, or moved: position {found} was there already"
+    return f"position {position}: inserted: the export's head does not cover it"
+
+
+def differing(heads: Iterable[Head], roots: dict[int, bytes], size: int) -> Iterator[str]:
+    """Between which heads something is not what was signed."""
+    good = 0
+    for head in sorted(heads, key=lambda head: head.size):
+        if head.size > size:
+            yield f"positions {size + 1} to {head.size}: cut off"
+            return
+        if roots[head.size] != head.root:
+            yield f"positions {good + 1} to {head.size}: altered: {head} has another root"
+            return
+        good = head.size
+
+
+def lines(directory: Path, files: list[Json]) -> Iterator[tuple[str, bytes]]:
+    for listed in files:
+        path = directory / Path(listed["name"]).name  # never outside
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield f"{path.name}, line {number}", line
+
+
+def check_ticket(document: Json, kept: Kept) -> Iterator[str]:
+    head = Head.of(document["head"])
+    head.check(kept.trusted_keys(()))
+    for known in kept.heads:
+        if known.size == head.size and known.root != head.root:
+            yield f"{head} is not the one of this size that was kept"
+    for fact in document["facts"]:
+        where = f"position {fact['position']}, {fact['topic']}"
+        if fact["stream_id"] != document["ticket_id"]:
+            yield f"{where}: is of another stream than the ticket's"
+        try:
+            leaf = leaf_hash(canonical(fact))
+            check_inclusion(fact["position"] - 1, head.size, leaf, decoded(fact["hashes"]), head.root)
+        except AlteredError as error:
+            yield f"{where}: {error}"
+    versions = [fact["version"] for fact in document["facts"]]
+    if versions != list(range(versions[0] if versions else 1, (versions[0] if versions else 1) + len(versions))):
+        yield f"the versions are {versions}: facts are missing, or out of order"
+
+
+def check_growth(old: Json, new: Json, proof: Json, kept: Kept) -> Iterator[str]:
+    first, second = Head.of(old), Head.of(new)
+    for head in (first, second):
+        head.check(kept.trusted_keys(()))
+    if first.ledger_id != second.ledger_id:
+        raise CannotTellError("the heads are of two ledgers")
+    try:
+        check_consistency(first.size, second.size, decoded(proof["hashes"]), (first.root, second.root))
+    except AlteredError as error:
+        yield str(error)
+
+
+# -- The command line --------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        kept = read_kept(options.heads, options.keys)
+        return report(check(options, kept))
+    except AlteredError as error:
+        print(error)
+        return ALTERED
+    except CannotTellError as error:
+        print(f"cannot tell: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"cannot tell: {error.filename}: {error.strerror}", file=sys.stderr)
+    except MALFORMED as error:
+        print(f"cannot tell: this is not what it should be: {error!r}", file=sys.stderr)
+    return CANNOT_TELL
+
+
+def check(options: argparse.Namespace, kept: Kept) -> Iterator[str]:
+    match options.what:
+        case "export":
+            return check_export(options.directory, kept)
+        case "ticket":
+            return check_ticket(json.loads(options.proof.read_text()), kept)
+        case _:
+            old, new, proof = (json.loads(path.read_text()) for path in (options.old, options.new, options.proof))
+            return check_growth(old, new, proof, kept)
+
+
+def report(findings: Iterator[str]) -> int:
+    altered = False
+    for finding in findings:
+        print(finding)
+        altered = True
+    if not altered:
+        print("all is as it was signed")
+    return ALTERED if altered else GOOD
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check what a Counterfoil ledger handed out.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    export = commands.add_parser("export", help="an exported ledger")
+    export.add_argument("directory", type=Path)
+    ticket = commands.add_parser("ticket", help="the proof of a ticket's history")
+    growth = commands.add_parser("growth", help="that one head grew into another")
+    growth.add_argument("old", type=Path)
+    growth.add_argument("new", type=Path)
+    for command in (ticket, growth):
+        command.add_argument("proof", type=Path)
+    for command in (export, ticket, growth):
+        command.add_argument("--heads", type=Path, help="heads that you kept, and keys: JSON lines")
+        command.add_argument("--keys", type=Path, help="what /v1/ledger/keys answered")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
