@@ -16,7 +16,7 @@ from psycopg import Connection
 from adapters.sealing import derive
 from projections.ledger_head import HeadKey, SignedHead, key_id_of, signed_text
 
-HEADS_LOCK = 0x0C0F_0007
+HEADS_LOCK = 0x0C0F_000A
 """Advisory lock: no head is signed while keys change, or a retired key might sign after its time."""
 TREE_CHANNEL = "counterfoil_tree"
 

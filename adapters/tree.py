@@ -19,7 +19,7 @@ from adapters.postgres import conninfo
 from projections.ledger_head import SignedHead
 from projections.merkle import Frontier, Range, cover
 
-TREE_LOCK = 0x0C0F_0006
+TREE_LOCK = 0x0C0F_0009
 """Advisory lock of the one builder. It is the session's, so it ends with the connection the builder writes on."""
 LEADER_POLL_SECONDS = 0.5
 BATCH_FACTS_MAX = 4_096

@@ -15,19 +15,24 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from random import randrange
 from tempfile import TemporaryDirectory
 from typing import Self
 
 from tests.provisioning import provided, run
-from tests.server import HOST, free_port, terminate
+from tests.server import HOST, terminate
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 NAMED = "COUNTERFOIL_TEST_KAFKA"
 READY_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.02
 LOG_TAIL_CHARACTERS = 4_000
+QUIET_PORTS = (15_000, 30_000)
+"""Below those that Linux, and IANA, give to outgoing connections."""
+PORTS_TRIED_MAX = 100
 FINGERPRINT_DIGITS = 16
 CLUSTER_ID = "Y291bnRlcmZvaWwtdGVzdA"
 JAVA = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
@@ -69,7 +74,7 @@ class Broker:
     def __init__(self) -> None:
         self._directory = TemporaryDirectory(prefix="counterfoil-kafka-")
         self._home = Path(self._directory.name)
-        self._port, self._controller = free_port(), free_port()
+        self._port, self._controller = _quiet_port(), _quiet_port()
         self.bootstrap = f"{HOST}:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -155,6 +160,20 @@ class Broker:
         assert self._guard.stdin is not None
         self._guard.stdin.write(b"%d\n" % pid)
         self._guard.stdin.flush()
+
+
+def _quiet_port() -> int:
+    """One that no outgoing connection is given.
+
+    Whoever looks again and again for a broker that has gone would sooner or later be given its port, be connected to
+    itself, and keep the broker out.
+    """
+    for _ in range(PORTS_TRIED_MAX):
+        port = randrange(*QUIET_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def missing() -> str | None:

@@ -43,6 +43,9 @@ FAILURES_MAX = 200
 BEGUN, SENT, ACKNOWLEDGED, RECORDED = "begun", "sent", "acknowledged", "recorded"
 """What `Relay.on_step` is told of: a session that knows where to go on, and the steps of each page."""
 
+EXPECTED = (KafkaError, OSError, TopicLostError, TopicsDisagreeError, NotUnderstoodError, LedgerGapError)
+"""Any other failure is logged with where it came from."""
+
 log = structlog.get_logger()
 
 
@@ -59,8 +62,8 @@ class Relay:
     def run(self, stop: threading.Event) -> None:
         """Relay, or stand by until whoever relays goes. Until told to stop.
 
-        Raises LedgerGapError when the ledger is not whole, psycopg.Error when the database has failed FAILURES_MAX
-        times in a row.
+        Raises psycopg.Error when the database has failed FAILURES_MAX times in a row. Nothing else ends it: what it
+        cannot go on from is in `relay.cursor`, for operators, until it can.
         """
         failures = 0
         while not stop.is_set():
@@ -89,12 +92,11 @@ class Relay:
                 return
             except BegunAgainError:
                 log.info("relay_begins_again")
-            except (TopicsDisagreeError, NotUnderstoodError) as error:
-                self._hold(connection, str(error), HELD_SECONDS, stop)
-            except (KafkaError, TopicLostError, OSError) as error:
+            except psycopg.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 - Kafka's client fails in more ways than it names
                 failures = failures + 1 if self.messages_total == before else 1
-                held = isinstance(error, KafkaError) and not isinstance(error, RetriableError)
-                self._hold(connection, _in_words(error), HELD_SECONDS if held else _backoff(failures), stop)
+                self._hold(connection, error, failures, stop)
 
     def _relay(self, connection: Connection[Any], stop: threading.Event) -> None:
         """From where the topics end, for as long as the brokers do their part."""
@@ -148,14 +150,14 @@ class Relay:
         self.on_step(RECORDED)
         return ahead
 
-    def _hold(self, connection: Connection[Any], problem: str, seconds: float, stop: threading.Event) -> None:
-        log.warning("relay_waits", problem=problem, seconds=seconds)
+    def _hold(self, connection: Connection[Any], error: Exception, failures: int, stop: threading.Event) -> None:
+        """Say why it does not go on, and wait: a moment for what may pass, longer for what somebody has to put right."""
+        problem = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
+        passes = isinstance(error, (RetriableError, OSError, TopicLostError))
+        seconds = _backoff(failures) if passes else HELD_SECONDS
+        log.warning("relay_waits", problem=problem, seconds=seconds, exc_info=not isinstance(error, EXPECTED))
         cursor.report(connection, problem)
         stop.wait(seconds)
-
-
-def _in_words(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _backoff(failures: int) -> float:
@@ -175,6 +177,3 @@ def _await_notification(connection: Connection[Any], stop: threading.Event) -> N
     while not stop.is_set() and monotonic() < deadline:
         if list(connection.notifies(timeout=STOP_POLL_SECONDS, stop_after=1)):
             return
-
-
-__all__ = ["LedgerGapError", "Relay"]

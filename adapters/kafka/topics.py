@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
+from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from adapters.kafka import clients
 from adapters.kafka.clients import KafkaSettings
@@ -88,8 +88,10 @@ def _made(admin: KafkaAdminClient, settings: KafkaSettings, names: Sequence[str]
 
 
 def _ends(consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, End]:
-    ends = consumer.end_offsets(list(partitions))
-    begins = consumer.beginning_offsets(list(partitions))
+    try:
+        ends, begins = consumer.end_offsets(list(partitions)), consumer.beginning_offsets(list(partitions))
+    except LookupError as error:  # kafka-python 3.0, of a topic that has just been deleted
+        raise UnknownTopicOrPartitionError("a topic has gone while it was looked at") from error
     last: dict[TopicPartition, Told] = {}
     for back in LOOK_BACK_MESSAGES:
         froms = {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from eth_utils.crypto import keccak
 
 from adapters.chain.attach import Roles, deploy
 from adapters.chain.embedded_node import EmbeddedNode
@@ -89,8 +90,9 @@ async def test_what_a_holder_did_on_one_chain_is_told_to_the_others_alone(stands
         await stand.level()
     (token,) = await here.planned()
     await give_money(here.node, holder.address)
-    await here.node.send(holder.transfer(here, token, receiver))
-    version = await version_held_by(here, token, receiver.address)
+    await mined(here, holder.transfer(here, token, receiver))
+    owner, version, *_ = (await here.on_chain([token]))[token]
+    assert owner == receiver.address
     await here.box.tell((ticket, seen(here, token, holder, receiver, version)))
     for stand in stands:
         await stand.level()
@@ -100,13 +102,15 @@ async def test_what_a_holder_did_on_one_chain_is_told_to_the_others_alone(stands
     assert [(await stand.on_chain([token]))[token][0] for stand in others] == [receiver.address] * 2
 
 
-async def version_held_by(stand: Stand, token: int, wallet: str) -> int:
+async def mined(stand: Stand, raw: bytes) -> None:
+    await stand.node.send(raw)
     for _ in range(POLLS_MAX):
-        owner, version, *_ = (await stand.on_chain([token]))[token]
-        if owner == wallet:
-            return version
+        (receipt,) = await stand.node.receipts([keccak(raw)])
+        if receipt is not None:
+            assert receipt.succeeded
+            return
         await asyncio.sleep(POLL_SECONDS)
-    raise AssertionError(f"{wallet} does not get the token")
+    raise AssertionError("it is not mined")
 
 
 def seen(stand: Stand, token: int, holder: Holder, receiver: Holder, version: int) -> Ticket.TransferredOnChain:

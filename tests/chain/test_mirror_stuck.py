@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.chain import contract, packing
-from adapters.chain.lookout import DivergedError, PausedError
+from adapters.chain.lookout import UNSEEN_LOOKS_MAX, DivergedError, PausedError
 from adapters.chain.mirror import RefusedError
 from adapters.chain.node import BalanceTooLowError
 from adapters.chain.sender import STUCK_BLOCKS
@@ -66,6 +66,29 @@ async def test_a_nonce_that_has_gone_with_a_block_is_filled_again(pace: Pace) ->
     assert any(log["event"] == "nonce_missing" for log in logs)
     assert [row.nonce for row in await pace.stand.states()] == [nonce]
     assert await pace.stand.agree() == 3
+
+
+async def test_of_two_attempts_the_nonce_that_was_used_counts(pace: Pace) -> None:
+    """The first one came back with a reorganisation, after another had been signed in its place."""
+    nonce = await pace.stand.node.nonce(pace.stand.signer.address)
+    await pace.sell(2)
+    mirror = await pace.step(pace.mirror())
+    await pace.use_nonce(nonce)
+    mirror = await pace.rounds(mirror, UNSEEN_LOOKS_MAX)
+    assert [row.nonce for row in await pace.stand.states()] == [nonce + 1]
+    pace.reorganise(UNSEEN_LOOKS_MAX)
+    pace.forget_pool()
+    cursor = await pace.stand.conn.execute("select raw from chain.attempts where nonce = %s", (nonce,))
+    ((first,),) = await cursor.fetchall()
+    await pace.stand.node.send(first)
+    pace.mine()
+    mirror = await pace.step(mirror)
+    assert [(row.state, row.nonce) for row in await pace.stand.states()] == [("mined", nonce)]
+    await pace.sell(2)
+    await pace.step(mirror)
+    assert [row.nonce for row in await pace.stand.states()] == [nonce, nonce + 1]
+    await pace.settled()
+    assert await pace.stand.agree() == 4
 
 
 async def test_a_stuck_transaction_offers_an_eighth_more_until_it_is_mined(pace: Pace, small_batches: None) -> None:

@@ -20,8 +20,8 @@ from tests.contracts import operations as ops
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = range(4)
-STEPS = 120
+SEEDS = range(2)
+STEPS = 100
 ROUNDS_MAX = 4
 CAP = 6_000
 

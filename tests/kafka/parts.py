@@ -139,9 +139,9 @@ def relaying(database: str, settings: KafkaSettings) -> Iterator[Observed]:
     finally:
         stop.set()
         thread.join(WAIT_SECONDS_MAX)
+        if errors:  # whatever else has failed, this is why
+            raise errors[0]
     assert not thread.is_alive()
-    if errors:
-        raise errors[0]
 
 
 def relay_to_the_head(database: str, settings: KafkaSettings) -> Observed:

@@ -76,6 +76,7 @@ def test_relays_that_die_again_and_again_get_there(database: str, kafka: KafkaSe
 
 
 def test_of_two_relays_one_relays(database: str, kafka: KafkaSettings, town: Town) -> None:
+    town.act(200)
     with ExitStack() as relays:
         first = relays.enter_context(relaying(database, kafka))
         until(lambda: first.messages_total)
