@@ -144,7 +144,9 @@ async def _refuse(node: Node, deployment: Deployment, standing: Standing) -> Non
 async def _enter(conn: AsyncConnection, deployment: Deployment, standing: Standing, last: Milestone) -> None:
     await conn.execute(
         "insert into chain.adoptions (deployment, seq, running_hash, after_batch, position, block_number, block_hash)"
-        " values (%s, %s, %s, %s, %s, %s, %s)",
+        " values (%s, %s, %s, %s, %s, %s, %s) on conflict (deployment, seq) do update set"  # a chain that took a block back
+        " running_hash = excluded.running_hash, after_batch = excluded.after_batch, position = excluded.position,"
+        " block_number = excluded.block_number, block_hash = excluded.block_hash, adopted_at = now()",
         (
             deployment.id,
             standing.cursor,

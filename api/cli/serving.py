@@ -71,7 +71,9 @@ class Duty(StrEnum):
 
 
 def worker(
-    duty: Annotated[Duty, typer.Argument(help="views: projectors and timekeeper; mirror: the chain; relay: Kafka.")] = Duty.VIEWS,
+    duty: Annotated[
+        Duty, typer.Argument(help="views: projectors and timekeeper; mirror: the chain; relay: Kafka.")
+    ] = Duty.VIEWS,
 ) -> None:
     """Keep the views, the chain or Kafka level with the ledger. Several may run; one leads, the others stand by."""
     with clear_errors():

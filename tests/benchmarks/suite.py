@@ -13,7 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from api.client import ConnectionLost
-from tests.benchmarks import appends, commands, gas, growth, lag, mirroring, onsale, rebuilding, tree
+from tests.benchmarks import (
+    appends,
+    commands,
+    gas,
+    growth,
+    lag,
+    log_indexing,
+    mirroring,
+    onsale,
+    rebuilding,
+    reconciling,
+    tree,
+)
 from tests.benchmarks.harness import Bench, BenchError, workbench
 from tests.benchmarks.report import Measurement, machine, record, show
 from tests.benchmarks.rows import NAMES
@@ -38,6 +50,8 @@ STAGES = (
     Stage(tree.NAMES, tree.measure),
     Stage(gas.NAMES, gas.measure),
     Stage(mirroring.NAMES, mirroring.measure),
+    Stage(log_indexing.NAMES, log_indexing.measure),
+    Stage(reconciling.NAMES, reconciling.measure),
 )
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal."""

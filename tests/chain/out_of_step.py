@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from adapters.chain import contract, deployments
@@ -20,8 +21,9 @@ from commands.reconciliation import (
 )
 from commands.ticket import RecordChainTransfer, record_chain_transfer
 from domain.reconciliation import Report
+from domain.resale import ResaleRules
 from projections.chain_repairs import repairs
-from tests.chain.parts import METADATA, NOW, Stand
+from tests.chain.parts import METADATA, NOW, Stand, delivered
 
 GAS = 8_000_000
 FEES = Fees(20 * GWEI, GWEI)
@@ -142,3 +144,30 @@ def event_counts(report: Report) -> dict[str, int]:
 
 def skipped(report: Report) -> dict[str, int]:
     return {count.of: count.count for count in report.skipped}
+
+
+# -- Scenes. -------------------------------------------------------------------------
+
+
+class Town(NamedTuple):
+    """One event with a ticket in custody, one in a wallet, one checked in and one void, on both sides."""
+
+    event: UUID
+    free: UUID
+    owned: UUID
+    used: UUID
+    void: UUID
+
+
+async def town(bench: Bench, rules: ResaleRules | None = None) -> Town:
+    box = bench.stand.box
+    event = await box.event(rules=rules)
+    free, owned, used, void = await box.sell(event, 4)
+    await box.tell((owned, delivered(1)), (used, box.checked_in(event)), (void, box.cancelled(event)))
+    await bench.stand.level()
+    return Town(event, free, owned, used, void)
+
+
+async def lose(bench: Bench) -> None:
+    """As if the mirror had read the ledger to its end and forgotten what it has read."""
+    await bench.tamper("update chain.deployments set planned_position = (select position from ledger.head)")
