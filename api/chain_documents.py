@@ -236,6 +236,9 @@ def as_csv(report: Report) -> Iterator[str]:
         cells = [finding.kind, str(finding.token_id), str(finding.ticket_id or "")]
         cells += [*_cells(finding.ledger), *_cells(finding.chain), _quoted(finding.reason)]
         yield ",".join(cells) + "\r\n"
+    for event in report.event_findings:
+        cells = [event.kind, f"event {event.number}", str(event.event_id or ""), *[""] * 10, _quoted(event.reason)]
+        yield ",".join(cells) + "\r\n"
 
 
 def _cells(state: TokenState | None) -> list[str]:

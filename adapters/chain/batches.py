@@ -129,22 +129,29 @@ def current(batch: OpenBatch, attempts: Sequence[Attempt]) -> Attempt:
     return max((attempt for attempt in attempts if attempt.nonce == batch.nonce), key=lambda a: a.max_fee)
 
 
-class Tried(NamedTuple):
-    nonces: int
-    """How many were used up for the batch."""
+class Refusals(NamedTuple):
+    count: int
     seconds_ago: float
+    """The last one."""
 
 
-async def tried(conn: AsyncConnection, deployment: int, number: int) -> Tried:
-    """How often a batch was signed at another nonce, and when it was signed last."""
+async def refusals(conn: AsyncConnection, deployment: int, number: int) -> Refusals:
+    """How often the contract did not take a batch although it was its turn."""
     cursor = await conn.execute(
-        "select count(distinct nonce), coalesce(extract(epoch from now() - max(signed_at)), 0)::float8"
-        " from chain.attempts where deployment = %s and batch = %s",
+        "select count(*), coalesce(extract(epoch from now() - max(refused_at)), 0)::float8 from chain.attempts"
+        " where deployment = %s and batch = %s and refused_at is not null",
         (deployment, number),
     )
     row = await cursor.fetchone()
     assert row is not None
-    return Tried(*row)
+    return Refusals(*row)
+
+
+async def mark_refused(conn: AsyncConnection, deployment: int, transaction: bytes) -> None:
+    await conn.execute(
+        "update chain.attempts set refused_at = now() where deployment = %s and transaction = %s",
+        (deployment, transaction),
+    )
 
 
 async def is_ours(conn: AsyncConnection, deployment: int, cursor: int, running_hash: bytes) -> bool:

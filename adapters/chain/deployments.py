@@ -103,8 +103,8 @@ async def change_syncer(conn: AsyncConnection, deployment: int, address: str) ->
     async with conn.transaction():
         await conn.execute("update chain.deployments set syncer = %s where id = %s", (address, deployment))
         await conn.execute(
-            "update chain.batches set nonce = null, state = case when state = 'mined' then state else 'built' end"
-            " where deployment = %s and state <> 'finalized'",
+            "update chain.batches set nonce = null, state = case when state in ('mined', 'finalized') then state else 'built'"
+            " end where deployment = %s and nonce is not null",
             (deployment,),
         )
 

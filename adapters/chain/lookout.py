@@ -94,7 +94,9 @@ class Lookout:
 
     async def _unused(self, open_batches: Sequence[OpenBatch]) -> int:
         """The least that is not used, as the node says; a node that lags behind does not say what we saw mined."""
-        mined = [b.nonce + 1 for b in open_batches if b.state == "mined" and b.nonce is not None]
+        last = await batches.last_finalized(self._conn, self._deployment.id)
+        seen = [b for b in open_batches if b.state == "mined"] + ([last] if last is not None else [])
+        mined = [batch.nonce + 1 for batch in seen if batch.nonce is not None]
         return max(await self._node.nonce(self._deployment.syncer), *mined, 0)
 
     # -- Before anything is believed. --------------------------------------------------
@@ -176,15 +178,19 @@ class Lookout:
         tried = await batches.attempts(self._conn, self._deployment.id, [batch.number for batch in waiting])
         receipts = await self._receipts([attempt for batch in waiting for attempt in tried[batch.number]])
         unmined: list[OpenBatch] = []
+        undone = [batch.number for batch in self._open if batch.state == "built"]
         for batch in waiting:
             found = [(a, receipts[a.transaction]) for a in tried[batch.number] if a.transaction in receipts]
             succeeded = next((receipt for _, receipt in found if receipt.succeeded), None)
+            refused = next((receipt for attempt, receipt in found if attempt.nonce == batch.nonce), None)
             if succeeded is not None:
                 await self._mined(batch, succeeded)
-            elif any(attempt.nonce == batch.nonce for attempt, _ in found):
-                await self._refused(batch, found[-1][1])
+                continue
+            if refused is not None:
+                await self._refused(batch, refused, in_turn=min(undone, default=batch.number) >= batch.number)
             else:
                 unmined.append(batch)
+            undone.append(batch.number)
         self._open = await self._reload()
         await self._find_odd_nonces(unmined)
 
@@ -205,9 +211,14 @@ class Lookout:
         skipped = contract.skipped_in([log for log in receipt.logs if log.topics])
         await batches.mark_mined(self._conn, self._deployment.id, batch.number, receipt, skipped)
 
-    async def _refused(self, batch: OpenBatch, receipt: Receipt) -> None:
-        """Its nonce is used and nothing has happened: a pause, too little gas, or a batch before it that was refused."""
+    async def _refused(self, batch: OpenBatch, receipt: Receipt, *, in_turn: bool) -> None:
+        """Its nonce is used and nothing has happened: a pause, a role that was taken away, too little gas.
+
+        When it was not its turn, the contract only waits for one before it.
+        """
         log.warning("batch_refused", chain=self._node.name, batch=batch.number, gas_used=receipt.gas_used)
+        if in_turn:
+            await batches.mark_refused(self._conn, self._deployment.id, receipt.transaction)
         await batches.mark_gone(self._conn, self._deployment.id, [batch.number], state="built")
 
     async def _find_odd_nonces(self, unmined: Sequence[OpenBatch]) -> None:

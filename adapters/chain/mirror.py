@@ -30,6 +30,7 @@ LOOK_SECONDS = 3.0
 REFUSALS_FREE = 3
 """A batch that was refused is sent again at once so often, then after ever longer pauses: each refusal costs gas."""
 REFUSAL_SECONDS, REFUSAL_SECONDS_MAX = 30.0, 3_600.0
+DOUBLINGS_MAX = 16
 FENCE = 0x0C0F_0006
 """Advisory lock on the connection that writes: whoever has lost the lead unawares can write nothing either."""
 
@@ -139,13 +140,15 @@ class Mirror:
 
     async def _hold_back(self, batch: OpenBatch) -> None:
         """Raises RefusedError while a batch that was refused again and again has to wait."""
-        tried = await batches.tried(self._conn, self.deployment.id, batch.number)
-        more = tried.nonces - REFUSALS_FREE
-        wait = min(REFUSAL_SECONDS * 2 ** min(more, 16), REFUSAL_SECONDS_MAX) - tried.seconds_ago if more > 0 else 0
+        refused = await batches.refusals(self._conn, self.deployment.id, batch.number)
+        if refused.count <= REFUSALS_FREE:
+            return
+        pause = REFUSAL_SECONDS * 2 ** min(refused.count - REFUSALS_FREE - 1, DOUBLINGS_MAX)
+        wait = min(pause, REFUSAL_SECONDS_MAX) - refused.seconds_ago
         if wait > 0:
             raise RefusedError(
                 f"the contract {self.deployment.contract} on {self._node.name} has refused batch {batch.number}"
-                f" {tried.nonces} times; it is tried again in {wait:.0f} s"
+                f" {refused.count} times; it is tried again in {wait:.0f} s"
             )
 
     # -- Filling. --------------------------------------------------------------------------

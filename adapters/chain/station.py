@@ -258,13 +258,8 @@ class Station:
     async def _reconcile(
         self, conn: AsyncConnection, post: Post, desk: Desk, reconciliation: UUID, *, repair: bool
     ) -> None:
-        """With ``repair`` what is wrong on our side is mended first, while the mirror stands still."""
+        """With ``repair`` what is wrong on our side is mended then, while the mirror stands still."""
         try:
-            if repair:
-                async with self._turn:
-                    await replan(conn, post.deployment)
-                    await adopt(conn, self.node, post.deployment, confirmations=self._confirmations)
-                    self._mended = True
             found = await reconcile(
                 conn,
                 self.node,
@@ -272,11 +267,16 @@ class Station:
                 confirmations=self._confirmations,
                 on_progress=partial(deployments.note_progress, conn, reconciliation),
             )
+            if repair:
+                async with self._turn:
+                    await replan(conn, post.deployment)
+                    await adopt(conn, self.node, post.deployment, confirmations=self._confirmations)
+                    self._mended = True
+                for transfer in found.transfers:
+                    await desk.heard(RecordChainTransfer(**transfer._asdict()))
         except ChainError as error:
             await desk.failed(reconciliation, str(error))
         else:
-            for transfer in found.transfers if repair else ():
-                await desk.heard(RecordChainTransfer(**transfer._asdict()))
             await desk.completed(reconciliation, found.report)
 
 

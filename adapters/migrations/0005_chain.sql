@@ -109,6 +109,7 @@ create table chain.attempts (
     priority_fee    numeric(78) not null,
     signed_at       timestamptz not null default now(),
     sent_at         timestamptz,
+    refused_at      timestamptz,                      -- mined, and the contract did not take the batch, though it was its turn
     primary key (deployment, transaction)
 );
 create index attempts_batch on chain.attempts (deployment, batch);

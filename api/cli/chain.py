@@ -30,6 +30,7 @@ class Place(NamedTuple):
     contract: str
 
 
+SHOWN_MAX = 20
 POLL_SECONDS = 0.25
 LEVEL_SECONDS_MAX = 6 * 3_600
 """For filling a contract from nothing."""
@@ -232,7 +233,9 @@ def _show(report: Report) -> None:
     table.add_row("head hash", "equal" if report.hash_equal else "[bold red]differs[/]")
     table.add_row("unexplained", f"[bold {'green' if report.clean else 'red'}]{report.unexplained:,}[/]")
     out.print(table)
-    for finding in report.findings[:20]:
+    for event in report.event_findings[:SHOWN_MAX]:
+        out.print(f"event {event.number} ({event.event_id}): {event.kind} {event.reason}", highlight=False)
+    for finding in report.findings[:SHOWN_MAX]:
         out.print(
             f"token {finding.token_id} (ticket {finding.ticket_id}): {finding.kind} {finding.reason}", highlight=False
         )

@@ -111,7 +111,7 @@ def _mixture(box: Box, event: UUID, doors: UUID, seats: list[UUID]) -> Iterator[
     wallet, taken = _wallet(rng), 0
     for _ in range(FACTS // 100):
         kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
-        for kind in sorted(kinds, key=lambda kind: (kind != "issue", rng.random())):
+        for kind in sorted(kinds, key=lambda kind: (kind != "issue", kind == "resale", rng.random())):
             match kind:
                 case "issue":
                     ticket = _ticket(rng)

@@ -133,13 +133,32 @@ async def test_every_question_may_fail(stand: Stand, small_batches: None, fresh:
 
 
 async def test_a_node_whose_nonces_are_old_is_not_followed(pace: Pace, small_batches: None) -> None:
-    node = LyingNode(pace.stand.node, nonce_lag=3)
+    """What was seen mined has used its nonce, whether it is final or not."""
+    node = LyingNode(pace.stand.node)
     pace.stand.node = node
     event = await pace.stand.box.event()
-    mirror = pace.mirror()
-    for _ in range(4):
+    await pace.stand.box.sell(event, 5)
+    mirror = await pace.level()
+    node.nonce_lag = 3
+    for _ in range(CONFIRMATIONS + 2):
         await pace.stand.box.sell(event, 15)
         mirror = await pace.rounds(mirror, 2)
+    await pace.settled(mirror)
+    await pace.stand.box.sell(event, 5)
+    await pace.settled(mirror)
+    assert {row.attempts for row in await pace.stand.states()} == {1}
+    assert await pace.stand.agree() == 15 * (CONFIRMATIONS + 2) + 10
+
+
+async def test_a_node_whose_nonces_are_old_at_times_is_borne(pace: Pace, small_batches: None) -> None:
+    random = Random(5)
+    node = LyingNode(pace.stand.node, nonce_lag=1)
+    pace.stand.node = node
+    mirror = pace.mirror()
+    for _ in range(12):
+        await pace.sell(5)
+        node.nonce_lag = random.randrange(3)
+        mirror = await pace.rounds(mirror, 1)
     node.nonce_lag = 0
     await pace.settled(mirror)
     assert await pace.stand.agree() == 60
