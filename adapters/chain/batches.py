@@ -130,7 +130,7 @@ def current(batch: OpenBatch, attempts: Sequence[Attempt]) -> Attempt:
 
 
 class Refusals(NamedTuple):
-    count: int
+    times: int
     seconds_ago: float
     """The last one."""
 

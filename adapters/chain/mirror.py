@@ -141,14 +141,14 @@ class Mirror:
     async def _hold_back(self, batch: OpenBatch) -> None:
         """Raises RefusedError while a batch that was refused again and again has to wait."""
         refused = await batches.refusals(self._conn, self.deployment.id, batch.number)
-        if refused.count <= REFUSALS_FREE:
+        if refused.times <= REFUSALS_FREE:
             return
-        pause = REFUSAL_SECONDS * 2 ** min(refused.count - REFUSALS_FREE - 1, DOUBLINGS_MAX)
+        pause = REFUSAL_SECONDS * 2 ** min(refused.times - REFUSALS_FREE - 1, DOUBLINGS_MAX)
         wait = min(pause, REFUSAL_SECONDS_MAX) - refused.seconds_ago
         if wait > 0:
             raise RefusedError(
                 f"the contract {self.deployment.contract} on {self._node.name} has refused batch {batch.number}"
-                f" {refused.count} times; it is tried again in {wait:.0f} s"
+                f" {refused.times} times; it is tried again in {wait:.0f} s"
             )
 
     # -- Filling. --------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
 from adapters.chain.gas import WORD_BITS, Meter, word_of
@@ -34,6 +35,8 @@ GAS_MAX = 12_000_000
 """Of one batch, as estimated: below EIP-7825's cap of 2^24 for a transaction, with room for an estimate that is off."""
 GAS_LIMIT_MAX = 16_777_216
 """EIP-7825."""
+MARGIN = Fraction(17, 16)
+"""Of the gas that is asked for over what is estimated."""
 RUN_MAX = 0xFFFF
 
 RULES, ISSUE, DELIVER, MOVE, RESALE, CHECK_IN, CHECK_IN_WORD, VOID, VOID_WORD, UNDO_CHECK_IN, UNVOID = range(1, 12)
@@ -94,7 +97,7 @@ class Draft:
 
         A batch that runs out of it, because a chain has changed its prices, is sent again with more.
         """
-        return min(self.gas * 17 // 16, GAS_LIMIT_MAX)
+        return min(int(self.gas * MARGIN), GAS_LIMIT_MAX)
 
     def _phase_of(self, operation: Operation) -> int:
         """The earliest that this may be: not before what its token, or for rules its event, has in the batch."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.compat import KafkaNetClient
+from kafka.net.selector import NetworkSelector
 
+CLIENT_ID = "counterfoil"
 REACH_SECONDS_MAX = 2.0
 BOOTSTRAP_SECONDS_MAX = 5.0
 REQUEST_SECONDS_MAX = 5.0
@@ -22,6 +25,8 @@ RECONNECT_SECONDS_MAX = 1.0
 BATCH_BYTES_MAX = 1 << 20
 REQUEST_BYTES_MAX = 2 << 20
 CLOSE_SECONDS_MAX = 5.0
+ATTENDED_SECONDS_MAX = 30.0
+"""For the questions of one beginning."""
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what they have to say, the relay says once, in its own words
 
@@ -41,26 +46,21 @@ class NoBrokerError(OSError):
 
 @contextmanager
 def admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    client = _made(KafkaAdminClient, settings)
-    try:
+    with _attended(KafkaAdminClient, settings) as client:
         yield client
-    finally:
-        client.close()
 
 
 @contextmanager
 def consumer(settings: KafkaSettings) -> Iterator[KafkaConsumer]:
     """For partitions that are assigned to it; it belongs to no group."""
-    client = _made(KafkaConsumer, settings, enable_auto_commit=False, allow_auto_create_topics=False)
-    try:
+    with _attended(KafkaConsumer, settings, enable_auto_commit=False, allow_auto_create_topics=False) as client:
         yield client
-    finally:
-        client.close()
 
 
 def producer(settings: KafkaSettings) -> KafkaProducer:
     """Idempotent: within its life what it repeats is written once, and in order."""
-    made: KafkaProducer = _made(
+    made: KafkaProducer
+    made, attendance = _made(
         KafkaProducer,
         settings,
         enable_idempotence=True,
@@ -73,6 +73,7 @@ def producer(settings: KafkaSettings) -> KafkaProducer:
         max_block_ms=int(BOOTSTRAP_SECONDS_MAX * 1_000),
         metrics_enabled=False,
     )
+    attendance.cancel()
     return made
 
 
@@ -84,29 +85,50 @@ def abandon(client: KafkaProducer) -> None:
     client.close(timeout=CLOSE_SECONDS_MAX)
 
 
-def _made(kind: Callable[..., Any], settings: KafkaSettings, **config: object) -> Any:
-    """A client, connected. Raises NoBrokerError, and KafkaError for a broker that does not do its part."""
-    _reach(settings.bootstrap)
-    networks: list[KafkaNetClient] = []
+@contextmanager
+def _attended(kind: Callable[..., Any], settings: KafkaSettings, **config: object) -> Iterator[Any]:
+    """A client for a few questions. It fails with KafkaConnectionError when they take too long to be answered."""
+    client, attendance = _made(kind, settings, **config)
+    try:
+        yield client
+    finally:
+        attendance.cancel()
+        client.close()
 
-    def network(**configs: Any) -> KafkaNetClient:
-        networks.append(KafkaNetClient(**configs))
-        return networks[-1]
+
+def _made(kind: Callable[..., Any], settings: KafkaSettings, **config: object) -> tuple[Any, threading.Timer]:
+    """A client, connected, and what will stop it unless it is cancelled: some questions have no time limit of their own.
+
+    Raises NoBrokerError, and KafkaError for a broker that does not do its part.
+    """
+    _reach(settings.bootstrap)
+    selector = NetworkSelector(client_id=CLIENT_ID)
+    attendance = threading.Timer(ATTENDED_SECONDS_MAX, selector.stop)
+    attendance.daemon = True
+    attendance.start()
+    network: list[KafkaNetClient] = []
+
+    def connect(**configs: Any) -> KafkaNetClient:
+        network.append(KafkaNetClient(net=selector, **configs))
+        return network[0]
 
     try:
-        return kind(
+        client = kind(
             bootstrap_servers=list(settings.bootstrap),
-            client_id="counterfoil",
+            client_id=CLIENT_ID,
             bootstrap_timeout_ms=int(BOOTSTRAP_SECONDS_MAX * 1_000),
             request_timeout_ms=int(REQUEST_SECONDS_MAX * 1_000),
             reconnect_backoff_max_ms=int(RECONNECT_SECONDS_MAX * 1_000),
-            kafka_client=network,
+            kafka_client=connect,
             **config,
         )
     except BaseException:
-        for made in networks:  # a client that could not be made keeps its thread and its sockets (kafka-python 3.0)
+        attendance.cancel()
+        for made in network:  # a client that could not be made keeps its thread and its sockets (kafka-python 3.0)
             made.close()
+        selector.close()
         raise
+    return client, attendance
 
 
 def _reach(bootstrap: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count, groupby
+from math import ceil
 from random import Random
 
 import pytest
@@ -19,6 +20,7 @@ from adapters.chain.packing import (
     GAS_LIMIT_MAX,
     GAS_MAX,
     ISSUE,
+    MARGIN,
     MOVE,
     RESALE,
     SIZES,
