@@ -22,13 +22,17 @@ from random import randrange
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from kafka.errors import KafkaError
+
+from adapters.kafka import clients
+from adapters.kafka.clients import KafkaSettings
 from tests.provisioning import provided, run
 from tests.server import HOST, terminate
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 NAMED = "COUNTERFOIL_TEST_KAFKA"
 READY_SECONDS_MAX = 30.0
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 LOG_TAIL_CHARACTERS = 4_000
 QUIET_PORTS = (15_000, 30_000)
 """Below those that Linux, and IANA, give to outgoing connections."""
@@ -95,7 +99,7 @@ class Broker:
     # -- Running ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start what is not running and wait until it takes connections. Raises AssertionError with the log's end."""
+        """Start what is not running and wait until it answers. Raises AssertionError with the log's end."""
         if self._process is None:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -146,12 +150,10 @@ class Broker:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection((HOST, self._port), 1.0).close()
-            except OSError:
-                time.sleep(POLL_SECONDS)
-            else:
-                return
+            with suppress(OSError, KafkaError), clients.admin(KafkaSettings((self.bootstrap,), 1, 1)) as admin:
+                if admin.describe_cluster()["brokers"]:
+                    return
+            time.sleep(POLL_SECONDS)
         raise AssertionError(f"the broker did not get ready:\n{self.tail()}")
 
     def _watch(self, pid: int) -> None:

@@ -163,6 +163,14 @@ async def test_a_deployment_whose_nonce_another_has_taken_says_so(yard: Yard, mo
     assert (await yard.deploy()).contract == address_at(yard.signer.address, 3)
 
 
+async def test_a_contract_that_could_not_be_created_is_begun_anew(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(creations, "DEPLOY_GAS", 1_000_000)
+        with pytest.raises(ChainError, match="refused to create the contract"):
+            await yard.deploy()
+    assert (await yard.deploy()).contract == address_at(yard.signer.address, 1)
+
+
 async def test_an_account_without_balance_is_told_how_much_it_needs(yard: Yard) -> None:
     yard.anvil.rpc("anvil_setBalance", yard.signer.address, hex(10**12))
     with pytest.raises(BalanceTooLowError) as raised:

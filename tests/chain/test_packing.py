@@ -174,7 +174,7 @@ def test_a_batch_closes_at_a_thousand_facts() -> None:
 def test_a_batch_closes_at_twelve_million_gas() -> None:
     draft = filled(lambda serial: Deliver(token_id(1, serial), 0, wallet(serial)))
     assert GAS_MAX - 60_000 < draft.gas <= GAS_MAX == 12_000_000
-    assert draft.gas_limit == draft.gas * 17 // 16
+    assert draft.gas_limit == int(draft.gas * MARGIN) < GAS_LIMIT_MAX
 
 
 def test_no_transaction_asks_for_more_gas_than_a_transaction_may() -> None:
@@ -202,7 +202,7 @@ def test_the_longest_orders_of_a_reconciliation_fit_into_a_transaction() -> None
 def hold_estimates(batches: Sequence[Row]) -> None:
     for batch in batches:
         assert batch.gas_used is not None
-        estimate = batch.gas_limit * 16 // 17
+        estimate = ceil(batch.gas_limit / MARGIN)
         assert batch.gas_used <= estimate <= WASTE_MAX * batch.gas_used, batch
 
 
@@ -241,3 +241,17 @@ async def test_estimates_hold_where_nothing_is_shared(stand_on_anvil: Stand) -> 
     assert len(batches) == 6
     hold_estimates(batches)
     assert await stand.agree() == 30
+
+
+@pytest.mark.anyio
+async def test_estimates_hold_where_everything_is_shared(stand_on_anvil: Stand) -> None:
+    box, stand = stand_on_anvil.box, stand_on_anvil
+    tickets = await box.sell(event := await box.event(), FACTS_MAX - 1)
+    await stand.level()
+    await box.tell(*((ticket, box.checked_in(event)) for ticket in tickets[::2]))
+    await stand.level()
+    sale, entries = await stand.states()
+    hold_estimates([sale])
+    assert entries.gas_used is not None
+    assert entries.gas_used <= ceil(entries.gas_limit / MARGIN)  # four words, for five hundred tickets
+    assert await stand.agree() == FACTS_MAX - 1

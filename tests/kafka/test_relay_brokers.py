@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from kafka.errors import KafkaConnectionError
 
 from adapters.kafka import clients
 from adapters.kafka.clients import KafkaSettings
@@ -119,6 +122,18 @@ def test_a_relay_stops_at_once_though_its_broker_has_gone(database: str, broker:
     broker.start()
     relay_to_the_head(database, kafka)
     assert check(received(kafka), database) == 0
+
+
+def test_a_broker_that_says_nothing_is_given_up(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka's client would wait for some answers for ever."""
+    monkeypatch.setattr(clients, "ATTENDED_SECONDS_MAX", 0.5)
+    with clients.admin(settings_for(broker.bootstrap)) as admin:
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(KafkaConnectionError):
+                admin.list_topics()
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
 
 
 def descriptors() -> int:
