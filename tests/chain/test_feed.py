@@ -9,10 +9,9 @@ import pytest
 
 from adapters.chain import deployments, feed
 from adapters.chain.feed import Feed
-from domain.event import Event
 from projections.chain_plan import Plan
 from tests.chain.crowd import Crowd
-from tests.chain.parts import NOW, Stand
+from tests.chain.parts import Stand
 
 pytestmark = pytest.mark.anyio
 
@@ -55,21 +54,6 @@ async def test_tokens_are_forgotten_and_remembered(stand: Stand, monkeypatch: py
     assert mirror.feed is not None
     assert len(mirror.feed.plan.tokens) < len(crowd.papers) / 2
     assert await stand.agree() == len(crowd.papers)
-
-
-async def test_what_the_contract_need_not_hear_leaves_a_token_with_the_batch_it_is_in(stand: Stand) -> None:
-    event = await stand.box.event()
-    (ticket,) = await stand.box.sell(event, 1)
-    await stand.box.tell((event, Event.Cancelled(reason="rain", at=NOW)))
-    await stand.level()
-    before = await stand.planned()
-    await stand.box.tell((ticket, stand.box.cancelled(event)))  # the event's flag has said it
-    mirror = stand.mirror()
-    while await stand.planned() == before:
-        await mirror.step()
-    cursor = await stand.conn.execute("select batch, voided from chain.tokens")
-    assert await cursor.fetchall() == [(1, True)]
-    assert len(await stand.states()) == 1
 
 
 async def a_feed(stand: Stand) -> Feed:
