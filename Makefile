@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 KILLS  ?= 500
+# Tests run side by side, file by file; a broker that is named is one for all, so there they run one after another.
+JOBS   ?= $(if $(COUNTERFOIL_TEST_KAFKA),0,2)
 
 .PHONY: help run test lint bench demo crash contracts lock clean
 
@@ -24,7 +26,7 @@ run: $(STAMP) ## start everything: an embedded PostgreSQL, the API, the projecto
 
 test: $(STAMP) lint ## every check and every test
 	@echo "· running the tests"
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST)
 
 lint: $(STAMP)
 	@echo "· ruff"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -43,7 +43,7 @@ async def ledger(database: str) -> AsyncIterator[PostgresLedger]:
 @pytest.fixture(scope="session")
 def automine() -> Iterator[Anvil]:
     """A node that mines each transaction at once."""
-    with Anvil("--prune-history", "--enable-tx-gas-limit") as anvil:
+    with Anvil("--prune-history", "64", "--enable-tx-gas-limit") as anvil:
         yield anvil
 
 

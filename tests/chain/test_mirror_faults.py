@@ -172,7 +172,7 @@ async def test_blocks_of_a_second_and_a_chain_that_changes_its_pace(
 ) -> None:
     monkeypatch.setattr(packing, "FACTS_MAX", 100)
     monkeypatch.setattr(feed, "FACTS_MAX", 100)
-    with Anvil("--prune-history", "--enable-tx-gas-limit", block_time=1) as anvil:
+    with Anvil("--prune-history", "64", "--enable-tx-gas-limit", block_time=1) as anvil:
         async with on_anvil(anvil, database, ledger, confirmations=1) as stand:
             event = await stand.box.event()
             await stand.box.sell(event, 1_000)

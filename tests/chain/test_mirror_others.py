@@ -51,7 +51,7 @@ async def test_a_contract_in_whose_place_another_has_come_is_left_alone(stand: S
 async def stands(database: str, ledger: PostgresLedger, automine: Anvil) -> AsyncIterator[list[Stand]]:
     """The same ledger on three chains."""
     embedded = EmbeddedNode()
-    with Anvil("--prune-history", chain_id=4242) as other:
+    with Anvil("--prune-history", "64", chain_id=4242) as other:
         node = HttpNode(other.url)
         async with (
             on_anvil(automine, database, ledger) as here,

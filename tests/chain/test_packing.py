@@ -203,6 +203,7 @@ def hold_estimates(batches: Sequence[Row]) -> None:
     for batch in batches:
         assert batch.gas_used is not None
         estimate = ceil(batch.gas_limit / MARGIN)
+        assert batch.attempts == 1  # with too little, it would have been sent again with more
         assert batch.gas_used <= estimate <= WASTE_MAX * batch.gas_used, batch
 
 
