@@ -15,6 +15,9 @@ TIMEOUT_SECONDS = 30.0
 EVENTUALLY_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.02
 NOTHING: Mapping[str, str] = {}
+NOBODYS = "6f1d0c52-9a3e-4b7c-8d21-5e0f7a9b3c44"
+"""The id of nothing. One for every process that runs tests, as their names are made of it."""
+
 PROBLEM = {"type", "title", "status", "detail", "code"}
 
 
