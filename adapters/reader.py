@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -28,8 +28,10 @@ class StoredFact(NamedTuple):
 
 
 class LedgerReader:
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    def __init__(self, pool: AsyncConnectionPool, reveal: Callable[[Sequence[bytes]], Awaitable[list[bytes]]]) -> None:
+        """``reveal`` opens what is sealed in payloads."""
         self._pool = pool
+        self._reveal = reveal
 
     async def page(self, *, after: int, limit: int) -> list[StoredFact]:
         """Facts after a position, in order, without gaps."""
@@ -57,17 +59,17 @@ class LedgerReader:
         return int(row[0]) if row is not None else 0
 
     async def _facts(self, which: str, *parameters: object) -> list[StoredFact]:
-        query = f"select position, stream_id, version, topic, recorded_at, payload, metadata from ledger.events {which}"
+        query = f"select position, stream_id, version, topic, recorded_at, metadata, payload from ledger.events {which}"
         async with self._pool.connection() as conn:
             cursor = conn.cursor(binary=True)
             await cursor.execute(query.encode(), parameters)
             rows: Sequence[tuple[Any, ...]] = await cursor.fetchall()
-        return [_stored(*row) for row in rows]
+        payloads = await self._reveal([row[-1] for row in rows])
+        return [_stored((*row[:-1], payload)) for row, payload in zip(rows, payloads, strict=True)]
 
 
-def _stored(
-    position: int, stream_id: UUID, version: int, topic: str, recorded_at: datetime, payload: bytes, metadata: bytes
-) -> StoredFact:
+def _stored(row: tuple[int, UUID, int, str, datetime, bytes, bytes]) -> StoredFact:
+    position, stream_id, version, topic, recorded_at, metadata, payload = row
     who = _object(metadata)
     kind = topic.partition("@")[0]
     return StoredFact(

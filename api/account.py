@@ -63,8 +63,9 @@ class RolesRequest(Body):
 
 class UserAnswer(Answer):
     user_id: UUID
-    email: str
-    name: str
+    email: str | None
+    """Null, as the name: the account was erased."""
+    name: str | None
     roles: list[Role]
 
 
@@ -76,10 +77,10 @@ class TokensAnswer(Answer):
 
 
 def user_json(account: Account) -> bytes:
-    return to_json(_user(account))
+    return to_json(user_document(account))
 
 
-def _user(account: Account) -> dict[str, object]:
+def user_document(account: Account) -> dict[str, object]:
     roles = [role for role in Role if role in account.roles]
     return {"user_id": account.id, "email": account.email, "name": account.name, "roles": roles}
 
@@ -127,7 +128,7 @@ async def list_users(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAULT
     rows = await accounts.listed(call.app.views, before=before, limit=limit + 1)
     found = await call.fold_all(Account, [row.account_id for row in rows[:limit]], as_of)
     following = to_cursor(rows[limit - 1].registered_position) if len(rows) > limit else None
-    return _json(to_json({"items": [_user(account) for account in found], "next_cursor": following}))
+    return _json(to_json({"items": [user_document(account) for account in found], "next_cursor": following}))
 
 
 def _tokens(pair: TokenPair) -> Response:

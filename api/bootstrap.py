@@ -35,13 +35,14 @@ from adapters.tokens import JwtTokens
 from adapters.tree import TreeBuilder, rotate_head_key
 from adapters.tree_export import export_lines, exportable
 from adapters.tree_reader import NotInTreeError, TreeReader
+from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
 from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
-from commands import account, event, order, reconciliation, ticket, wallet
+from commands import account, event, order, privacy, reconciliation, ticket, wallet
 from commands.kernel import Answer, Command, Handler, Key, KeyReusedError, Metadata, decide, new_metadata
 from commands.kernel import Ledger as CommandLedger
 from commands.order import PaymentProvider
@@ -87,7 +88,8 @@ class Application:
             kwargs={"autocommit": True},
             open=False,
         )
-        self._reader = LedgerReader(self._pool)
+        self.vault = PostgresVault(self._pool, LocalMasterKey(secret))
+        self._reader = LedgerReader(self._pool, self.vault.reveal_all)
         self.tree = TreeReader(self._pool)
         self.views = PostgresViews(database_url)
         self.passwords = ArgonPasswords(self._pool)
@@ -103,7 +105,8 @@ class Application:
     def _handlers(self) -> dict[type[Command], Handler]:
         clock = self.clock
         return {
-            account.Register: partial(account.register, passwords=self.passwords, clock=clock),
+            account.Register: partial(account.register, passwords=self.passwords, vault=self.vault, clock=clock),
+            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, clock=clock),
             account.SetRoles: partial(account.set_roles, clock=clock),
             event.CreateEvent: partial(event.create_event, clock=clock),
             event.ChangeEvent: partial(event.change_event, clock=clock),
@@ -121,7 +124,7 @@ class Application:
             order.CancelOrder: partial(order.cancel_order, clock=clock),
             order.ExpireOrder: partial(order.expire_order, clock=clock),
             order.RefundOrder: partial(order.refund_order, providers=self.providers, clock=clock),
-            ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
+            ticket.ClaimTicket: partial(ticket.claim_ticket, vault=self.vault, clock=clock),
             ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
             ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
             ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
@@ -134,7 +137,7 @@ class Application:
             reconciliation.CompleteReconciliation: partial(reconciliation.complete_reconciliation, clock=clock),
             reconciliation.FailReconciliation: partial(reconciliation.fail_reconciliation, clock=clock),
             ticket.CheckIn: partial(ticket.check_in, codes=self.codes, clock=clock),
-            wallet.LinkWallet: partial(wallet.link_wallet, proofs=self.wallet_proofs, clock=clock),
+            wallet.LinkWallet: partial(wallet.link_wallet, proofs=self.wallet_proofs, vault=self.vault, clock=clock),
             wallet.UnlinkWallet: partial(wallet.unlink_wallet, clock=clock),
         }
 
@@ -182,6 +185,8 @@ class Application:
             await self.make_admin(self.settings.admin_email, self.settings.admin_password)
 
     async def tidy(self) -> int:
+        """Forget what is kept only for a while, and end erasures that were cut off."""
+        await privacy.finish_erasures(ledger=self.system_ledger("FinishErasures"), vault=self.vault)
         return await tidy(self._pool)
 
     # -- Reads --------------------------------------------------------------------------

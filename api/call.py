@@ -144,7 +144,7 @@ async def _account(app: Application, header: str | None) -> Account | None:
     except BadTokenError as error:
         raise NotAuthenticatedError(error.detail) from error
     account = await app.store.peek(Account, account_id)
-    if not account.exists:
+    if not account.exists or account.erased:
         raise NotAuthenticatedError("the account is gone")
     return account
 

@@ -162,7 +162,7 @@ async def get_order(order_id: UUID, call: Call, as_of: AsOf) -> Response:
     event = (await call.fold_all(Event, (order.known_event_id,), as_of))[0]
     if call.user_id not in (order.buyer_id, event.organizer_id) and not call.oversees:
         raise NotFoundError
-    return _json(to_json((await _documents(call, [order], as_of))[0]))
+    return _json(to_json((await order_documents(call, [order], as_of))[0]))
 
 
 @router.on("GET", "/v1/orders", policy=SIGNED_IN, returns=Page[OrderAnswer], answers=(404,))
@@ -186,7 +186,7 @@ async def list_orders(
         rows = await orders.of_buyer(call.app.views, call.user_id, **page)
     found = await call.fold_all(Order, [row.order_id for row in rows[:limit]], as_of)
     following = to_cursor(rows[limit - 1].placed_position) if len(rows) > limit else None
-    items = await _documents(call, [order for order in found if order.exists], as_of)
+    items = await order_documents(call, [order for order in found if order.exists], as_of)
     return _json(to_json({"items": items, "next_cursor": following}))
 
 
@@ -216,7 +216,7 @@ async def refund_order(order_id: UUID, body: RefundRequest, call: Call) -> Respo
     return await call.send(command, answer=refunded_json, status=201)
 
 
-async def _documents(call: Call, found: list[Order], as_of: int | None) -> list[dict[str, object]]:
+async def order_documents(call: Call, found: list[Order], as_of: int | None) -> list[dict[str, object]]:
     """Orders with their tickets' states, read together."""
     event_ids = list({order.event_id for order in found if order.event_id is not None})
     events = {event.id: event for event in await call.fold_all(Event, event_ids, as_of)}

@@ -66,10 +66,10 @@ class WalletAnswer(Answer):
 
 
 def wallet_json(wallet: Wallet) -> bytes:
-    return to_json(_document(wallet))
+    return to_json(document(wallet))
 
 
-def _document(wallet: Wallet) -> dict[str, object]:
+def document(wallet: Wallet) -> dict[str, object]:
     return {"address": wallet.address, "account_id": wallet.account_id, "linked_at": wallet.linked_at}
 
 
@@ -103,7 +103,7 @@ async def list_wallets(call: Call, as_of: AsOfInViews, limit: Limit = PAGE_DEFAU
     else:
         rows = await wallets.of_account_as_of(call.app.views, call.user_id, as_of, before=before, limit=limit + 1)
     found = await call.fold_all(Wallet, [wallet_id for wallet_id, _ in rows[:limit]], as_of)
-    items = [_document(wallet) for wallet in found if wallet.account_id == call.user_id]
+    items = [document(wallet) for wallet in found if wallet.account_id == call.user_id]
     following = to_cursor(rows[limit - 1][1]) if len(rows) > limit else None
     return _json(to_json({"items": items, "next_cursor": following}))
 

@@ -6,7 +6,8 @@ from typing import Protocol
 from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
-from domain.account import Account, EmailClaim, EmailTakenError, Role, email_stream
+from commands.privacy import Vault
+from domain.account import Account, EmailClaim, EmailTakenError, Role, email_stream, normal_email
 from domain.kernel import NotFoundError, Refusal, new_id
 
 PASSWORD_LENGTH_MIN = 8
@@ -69,7 +70,7 @@ class SetRoles(Command):
     """The admin who asks; None when the operator does, on the command line."""
 
 
-async def register(command: Register, *, ledger: Ledger, passwords: Passwords, clock: Clock) -> Account:
+async def register(command: Register, *, ledger: Ledger, passwords: Passwords, vault: Vault, clock: Clock) -> Account:
     """The hash is kept before the account exists: an orphaned hash opens nothing, an account without one is lost."""
     now = clock()
     claim = await ledger.load(EmailClaim, email_stream(command.email))
@@ -78,7 +79,8 @@ async def register(command: Register, *, ledger: Ledger, passwords: Passwords, c
     account = Account(id=new_id())
     await passwords.keep(account.id, command.password)
     claim.claim(account.id, at=now)
-    account.register(email=command.email, name=command.name, roles=command.roles, at=now)
+    email, name = await vault.seal(account.id, normal_email(command.email), command.name.strip())
+    account.register(email=email, name=name, roles=command.roles, at=now)
     return await ledger.append(account, claim)
 
 

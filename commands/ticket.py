@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
+from commands.privacy import Vault
 from domain.event import Event
 from domain.kernel import ForbiddenError, NotFoundError
 from domain.ticket import Ticket, TicketStatus
@@ -98,10 +99,15 @@ class CheckIn(Command):
     """The event this gate admits to, when the scanner knows it."""
 
 
-async def claim_ticket(command: ClaimTicket, *, ledger: Ledger, clock: Clock) -> Ticket:
+async def claim_ticket(command: ClaimTicket, *, ledger: Ledger, vault: Vault, clock: Clock) -> Ticket:
+    """The attendee's name is sealed with the holder's key: a name is told by whoever knows the person."""
     ticket, event = await own_ticket(command.ticket_id, command.holder_id, ledger=ledger)
     _refuse_when_void(ticket, event)
-    ticket.claim(attendee_name=command.attendee_name, at=clock())
+    known = ticket.attendee_name
+    if await vault.open(known) != command.attendee_name:
+        (known,) = await vault.seal(command.holder_id, command.attendee_name)
+    assert known is not None
+    ticket.claim(attendee_name=known, at=clock())
     return await ledger.append(ticket, rests_on=(event,))
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
+from commands.privacy import Vault
 from domain.kernel import Refusal
 from domain.wallet import Address, Wallet, wallet_stream
 
@@ -79,12 +80,19 @@ async def challenge_wallet(
     )
 
 
-async def link_wallet(command: LinkWallet, *, ledger: Ledger, proofs: WalletProofs, clock: Clock) -> Wallet:
+async def link_wallet(
+    command: LinkWallet, *, ledger: Ledger, proofs: WalletProofs, vault: Vault, clock: Clock
+) -> Wallet:
     """Raises BadProofError, and WalletTakenError when another account has it."""
     now = clock()
     proof = proofs.read(command.message, command.signature, at=now)
     wallet = await ledger.load(Wallet, wallet_stream(proof.address))
-    wallet.link(Wallet.Linked(**proof._asdict(), account_id=command.account_id, at=now))
+    message, signature = await vault.seal(command.account_id, proof.message, proof.signature)
+    wallet.link(
+        Wallet.Linked(
+            address=proof.address, account_id=command.account_id, message=message, signature=signature, at=now
+        )
+    )
     # After the decision: who has lost a race is told that the wallet is taken, not that their proof is stale.
     proofs.refuse_unless_challenged(proof, account_id=command.account_id, version=wallet.stored_version)
     return await ledger.append(wallet)

@@ -11,6 +11,7 @@ from uuid import UUID
 from domain.event import Event, EventStatus
 from domain.kernel import Aggregate, Fact, NotFoundError
 from domain.money import Amount
+from domain.personal import Personal
 from domain.seat import Seat
 from domain.ticket_refusals import (
     AlreadyCheckedInError,
@@ -57,7 +58,7 @@ class Ticket(Aggregate):
     order_id: UUID | None = None
     holder_id: UUID | None = None
     held_until: datetime | None = None
-    attendee_name: str | None = None
+    attendee_name: Personal | None = None
     offered_to: UUID | None = None
     custody: int = 0
     """Counts changes of hands. A code is good for one custody only, so that old codes stop working."""
@@ -107,7 +108,7 @@ class Ticket(Aggregate):
             ticket.status, ticket.held_until = TicketStatus.PAID, None
 
     class Claimed(Fact, topic="ticket.claimed"):
-        attendee_name: str
+        attendee_name: Personal
 
         def apply(self, ticket: Any) -> None:
             ticket.status, ticket.attendee_name = TicketStatus.CLAIMED, self.attendee_name
@@ -222,7 +223,7 @@ class Ticket(Aggregate):
             raise NotPaidError("only a held ticket can be paid for")
         self.record(self.Paid(event_id=self.event_id, tier_id=self.tier_id, at=at))
 
-    def claim(self, *, attendee_name: str, at: datetime) -> None:
+    def claim(self, *, attendee_name: Personal, at: datetime) -> None:
         """Name the person who will come; naming another one later is a new claim."""
         self._refuse_unless_admitting()
         if self.status is not TicketStatus.CLAIMED or attendee_name != self.attendee_name:

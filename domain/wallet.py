@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from domain.kernel import Aggregate, Fact, NotFoundError, Refusal
+from domain.personal import Personal
 
 WALLET_NAMESPACE = UUID("0d7a54f2-6f0e-5c1b-8a55-5a1f4a3c9be4")
 
@@ -50,8 +51,8 @@ class Wallet(Aggregate):
 
         address: Address
         account_id: UUID
-        message: str
-        signature: str
+        message: Personal
+        signature: Personal
 
         def apply(self, wallet: Any) -> None:
             wallet.address, wallet.account_id, wallet.linked_at = self.address, self.account_id, self.at

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 from uuid import UUID
 
-from domain.account import Account, normal_email
+from domain.account import Account
+from domain.personal import stored_text
 from projections.kernel import Projection, Recorded, Table, Views, before_or_all, when
 from projections.rows import Rows
 
@@ -14,19 +15,20 @@ ACCOUNTS = Table(
     key=("account_id",),
     columns={
         "account_id": "uuid",
-        "email": "text",
-        "name": "text",
+        "email": "text null",
+        "name": "text null",
+        "erased": "bool",
         "roles": "text[]",
         "version": "int4",
         "registered_position": "int8",
     },
-    indexes=("(registered_position)", "(email)", "using gin (roles)"),
+    indexes=("(registered_position)", "using gin (roles)"),
 )
 
 
 class Accounts(Projection):
     name: ClassVar[str] = "accounts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[Table, ...]] = (ACCOUNTS,)
 
     @when(Account.Registered)
@@ -34,8 +36,9 @@ class Accounts(Projection):
         rows.insert(
             ACCOUNTS,
             recorded.stream_id,
-            email=account.email,
-            name=account.name,
+            email=stored_text(account.email),
+            name=stored_text(account.name),
+            erased=False,
             roles=[role.value for role in account.roles],
             version=recorded.version,
             registered_position=recorded.position,
@@ -46,34 +49,36 @@ class Accounts(Projection):
         roles = [role.value for role in change.roles]
         rows.patch(ACCOUNTS, recorded.stream_id, roles=roles, version=recorded.version)
 
+    @when(Account.Erased)
+    def erased(self, recorded: Recorded, _: Account.Erased, rows: Rows) -> None:
+        rows.patch(ACCOUNTS, recorded.stream_id, email=None, name=None, roles=[], erased=True, version=recorded.version)
+
 
 # -- Questions. ----------------------------------------------------------------------
 
 
 class AccountRow(NamedTuple):
     account_id: UUID
-    email: str
-    name: str
+    email: str | None
+    """As the ledger has it, sealed; so is the name."""
+    name: str | None
+    erased: bool
     roles: list[str]
     version: int
     registered_position: int
     """The order and the cursor of lists."""
 
 
-async def listed(
-    views: Views, *, email: str | None = None, role: str | None = None, before: int | None = None, limit: int
-) -> list[AccountRow]:
-    """Latest registered first; only the one with this address, only those with this role.
+async def listed(views: Views, *, role: str | None = None, before: int | None = None, limit: int) -> list[AccountRow]:
+    """Latest registered first; only those with this role.
 
     ``before`` is the `registered_position` that the last page ended with.
     """
     where = ["registered_position < %(before)s"]
-    if email is not None:
-        where.append("email = %(email)s")
     if role is not None:
         where.append("roles @> array[%(role)s::text]")
     sql = f"""
-        select account_id, email, name, roles, version, registered_position from accounts.accounts
+        select account_id, email, name, erased, roles, version, registered_position from accounts.accounts
          where {" and ".join(where)} order by registered_position desc limit %(limit)s"""
-    params = {"before": before_or_all(before), "email": normal_email(email or ""), "role": role, "limit": limit}
+    params = {"before": before_or_all(before), "role": role, "limit": limit}
     return [AccountRow(*row) for row in await views.fetch(sql, params)]

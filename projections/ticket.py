@@ -29,7 +29,7 @@ TICKETS = Table(
         "holder_id": "uuid null",
         "wallet": "text null",
         "held_until": "timestamptz null",
-        "attendee_name": "text null",
+        "claimed": "bool",
         "offered_to": "uuid null",
         "checked_in_at": "timestamptz null",
         "gate": "text null",
@@ -38,9 +38,7 @@ TICKETS = Table(
         "version": "int4",
         "acquired_position": "int8",
     },
-    derived={
-        "status": ("text", "case when stage = 'paid' and attendee_name is not null then 'claimed' else stage end")
-    },
+    derived={"status": ("text", "case when stage = 'paid' and claimed then 'claimed' else stage end")},
     indexes=(
         "(holder_id, acquired_position)",
         "(event_id, tier_id)",
@@ -68,7 +66,7 @@ FATES = Table("fates", key=("event_id",), columns={"event_id": "uuid", "fate": "
 
 class Tickets(Projection):
     name: ClassVar[str] = "tickets"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables: ClassVar[tuple[Table, ...]] = (TICKETS, CUSTODY, FATES)
 
     @when(Ticket.Held)
@@ -94,7 +92,7 @@ class Tickets(Projection):
             holder_id=held.buyer_id,
             wallet=None,
             held_until=held.until,
-            attendee_name=None,
+            claimed=False,
             offered_to=None,
             checked_in_at=None,
             gate=None,
@@ -132,8 +130,8 @@ class Tickets(Projection):
         rows.patch(TICKETS, recorded.stream_id, stage="paid", held_until=None, version=recorded.version)
 
     @when(Ticket.Claimed)
-    def claimed(self, recorded: Recorded, claim: Ticket.Claimed, rows: Rows) -> None:
-        rows.patch(TICKETS, recorded.stream_id, attendee_name=claim.attendee_name, version=recorded.version)
+    def claimed(self, recorded: Recorded, _: Ticket.Claimed, rows: Rows) -> None:
+        rows.patch(TICKETS, recorded.stream_id, claimed=True, version=recorded.version)
 
     @when(Ticket.TransferOffered)
     def offered(self, recorded: Recorded, offer: Ticket.TransferOffered, rows: Rows) -> None:
@@ -196,7 +194,7 @@ def _change_hands(recorded: Recorded, rows: Rows, to: UUID | None, *, wallet: st
         ticket_id,
         holder_id=to,
         wallet=wallet,
-        attendee_name=None,
+        claimed=False,
         offered_to=None,
         version=recorded.version,
         acquired_position=position,
@@ -211,7 +209,7 @@ STATUS = "case when t.status in ('paid', 'claimed') then coalesce(f.fate, t.stat
 
 ROW = f"""
     select t.ticket_id, t.event_id, t.tier_id, t.serial, t.section, t.row_label, t.number, t.price, {STATUS},
-           t.order_id, t.holder_id, t.wallet, t.held_until, t.attendee_name, t.offered_to, t.checked_in_at, t.gate,
+           t.order_id, t.holder_id, t.wallet, t.held_until, t.claimed, t.offered_to, t.checked_in_at, t.gate,
            t.cancel_reason, t.custody, t.version, t.acquired_position
       from tickets.tickets t left join tickets.fates f using (event_id)"""
 
@@ -231,7 +229,7 @@ class TicketRow(NamedTuple):
     holder_id: UUID | None
     wallet: str | None
     held_until: datetime | None
-    attendee_name: str | None
+    claimed: bool
     offered_to: UUID | None
     checked_in_at: datetime | None
     gate: str | None

@@ -96,6 +96,11 @@ class Broker:
         self.stop()
         self._directory.cleanup()
 
+    @property
+    def directory(self) -> Path:
+        """Where everything lies that it keeps."""
+        return self._home
+
     # -- Running ------------------------------------------------------------------
 
     def start(self) -> None:

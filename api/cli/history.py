@@ -23,11 +23,13 @@ from domain.allowance import Allowance
 from domain.event import Event
 from domain.kernel import Aggregate
 from domain.order import Order
+from domain.reconciliation import Reconciliation
 from domain.ticket import Ticket
+from domain.wallet import Wallet
 
 PAGE_FACTS = 1_000
 KINDS: dict[str, type[Aggregate]] = {
-    kind.stream_type: kind for kind in (Account, Allowance, EmailClaim, Event, Order, Ticket)
+    kind.stream_type: kind for kind in (Account, Allowance, EmailClaim, Event, Order, Reconciliation, Ticket, Wallet)
 }
 COLUMNS = ("position", "stream_id", "stream_type", "version", "type", "at", "actor", "command_id", "data")
 
@@ -109,8 +111,9 @@ async def _print_state(application: Application, stream_id: UUID, position: int)
     kind = KINDS[first[0].stream_type]
     aggregate = (await application.load_as_of(kind, (stream_id,), position))[0]
     state = TypeAdapter(kind).dump_python(aggregate, mode="json", exclude={"pending"})
-    document = {"type": first[0].stream_type, "as_of_position": position, **state}
-    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+    revealed = orjson.loads(await application.vault.reveal(orjson.dumps(state, option=orjson.OPT_NON_STR_KEYS)))
+    document = {"type": first[0].stream_type, "as_of_position": position, **revealed}
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 async def _export(application: Application, after: int, position: int, form: Format) -> None:

@@ -23,6 +23,8 @@ STREAM_TYPES: Final = frozenset(fact.topic.partition(".")[0] for fact in PUBLISH
 INTERNAL: Final[Mapping[type[Fact], str]] = {
     EmailClaim.Claimed: "an e-mail address, and whose it is",
     Account.Registered: "a name and an e-mail address",
+    EmailClaim.Released: "an e-mail address, and whose it was",
+    Account.Erased: "who is forgotten is not to be talked of",
     Account.RolesSet: "what somebody may do here helps nobody but those who would like to be them",
     Allowance.Taken: "bookkeeping of a limit; the order says it",
     Allowance.Returned: "bookkeeping of a limit; the order says it",

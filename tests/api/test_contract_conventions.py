@@ -45,7 +45,7 @@ def test_what_does_not_exist_is_a_problem(house: House, buyer: Caller) -> None:
     [
         ("DELETE", "/v1/events", "GET, POST"),
         ("PUT", f"/v1/events/{NOBODYS}", "GET, PATCH"),
-        ("POST", "/v1/me", "GET"),
+        ("POST", "/v1/me", "DELETE, GET"),
         ("POST", "/healthz", "GET"),
     ],
 )

@@ -301,11 +301,12 @@ class FickleNode(LyingNode):
         return found._replace(hash=len(self.asked).to_bytes(32, "big"))
 
 
-async def test_a_node_that_has_forgotten_the_final_block_is_told_so(stand_on_anvil: Stand) -> None:
-    stand = stand_on_anvil
-    await mine(stand.node, 4)
-    with pytest.raises(ChainError, match="has to keep the state"):
-        await reconcile(stand.conn, stand.node, stand.deployment, confirmations=2)
+async def test_a_node_that_has_forgotten_the_final_block_is_told_so(database: str, ledger: PostgresLedger) -> None:
+    with Anvil("--prune-history", "--enable-tx-gas-limit") as forgetful:
+        async with on_anvil(forgetful, database, ledger) as stand:
+            await mine(stand.node, 4)
+            with pytest.raises(ChainError, match="has to keep the state"):
+                await reconcile(stand.conn, stand.node, stand.deployment, confirmations=2)
 
 
 async def test_a_final_block_that_does_not_stay_is_not_reported_on(bench: Bench) -> None:

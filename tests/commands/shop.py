@@ -17,16 +17,20 @@ from uuid import UUID
 
 import psycopg
 import uvloop
+from psycopg_pool import AsyncConnectionPool
 
 from adapters.codes import Ed25519TicketCodes
 from adapters.inventory import PooledInventory, Taken
 from adapters.ledger import PostgresLedger
 from adapters.payments import SandboxPayments
+from adapters.postgres import conninfo
 from adapters.sealing import Sealer
+from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.wallet_proofs import Erc4361Proofs
 from commands import account as accounts
 from commands import event as events
 from commands import order as orders
+from commands import privacy
 from commands import ticket as tickets
 from commands import wallet as wallets
 from commands.kernel import Command, Handler, Ledger, decide, new_metadata
@@ -105,16 +109,22 @@ class Shop:
         self.proofs = Erc4361Proofs(SECRET, "https://tickets.example", None)
         self.payments = WatchedPayments()
         self.inventory = WatchedInventory(self.store.follower, self._taken_of_tier, self.tickets)
+        self.pool = AsyncConnectionPool(
+            conninfo(database, "counterfoil_app"), min_size=1, max_size=4, kwargs={"autocommit": True}, open=False
+        )
+        self.vault = PostgresVault(self.pool, LocalMasterKey(SECRET))
         self._handlers = self._all_handlers()
         self._opened_at = 0
 
     async def __aenter__(self) -> Self:
+        await self.pool.open(wait=True)
         await self.store.start()
         self._opened_at = self.store.follower.position
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.store.stop()
+        await self.pool.close()
 
     async def do(self, command: Command) -> Any:
         """Have it decided and recorded, as the API would. Raises the refusal."""
@@ -128,6 +138,7 @@ class Shop:
         clock = self.clock
         providers: dict[str, orders.PaymentProvider] = {"sandbox": self.payments}
         return {
+            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, clock=clock),
             accounts.SetRoles: partial(accounts.set_roles, clock=clock),
             events.CreateEvent: partial(events.create_event, clock=clock),
             events.ChangeEvent: partial(events.change_event, clock=clock),
@@ -145,7 +156,7 @@ class Shop:
             orders.CancelOrder: partial(orders.cancel_order, clock=clock),
             orders.ExpireOrder: partial(orders.expire_order, clock=clock),
             orders.RefundOrder: partial(orders.refund_order, providers=providers, clock=clock),
-            tickets.ClaimTicket: partial(tickets.claim_ticket, clock=clock),
+            tickets.ClaimTicket: partial(tickets.claim_ticket, vault=self.vault, clock=clock),
             tickets.TransferTicket: partial(tickets.transfer_ticket, clock=clock),
             tickets.AcceptTransfer: partial(tickets.accept_transfer, clock=clock),
             tickets.DeclineTransfer: partial(tickets.decline_transfer, clock=clock),
@@ -156,7 +167,7 @@ class Shop:
             tickets.RevokeTicket: partial(tickets.revoke_ticket, clock=clock),
             tickets.CheckIn: partial(tickets.check_in, codes=self.codes, clock=clock),
             wallets.ChallengeWallet: partial(wallets.challenge_wallet, proofs=self.proofs, clock=clock),
-            wallets.LinkWallet: partial(wallets.link_wallet, proofs=self.proofs, clock=clock),
+            wallets.LinkWallet: partial(wallets.link_wallet, proofs=self.proofs, vault=self.vault, clock=clock),
             wallets.UnlinkWallet: partial(wallets.unlink_wallet, clock=clock),
         }
 

@@ -63,8 +63,17 @@ async def offered(shop: Shop) -> Ticket:
 @in_a_shop
 async def test_a_holder_names_who_comes_and_may_name_another(shop: Shop) -> None:
     ticket = await sold(shop)
-    assert (await shop.do(claim(ticket))).attendee_name == "Ada"
-    assert (await shop.do(claim(ticket, "Grace"))).attendee_name == "Grace"
+    assert await shop.vault.open((await shop.do(claim(ticket))).attendee_name) == "Ada"
+    assert await shop.vault.open((await shop.do(claim(ticket, "Grace"))).attendee_name) == "Grace"
+
+
+@in_a_shop
+async def test_the_same_name_again_adds_nothing_though_no_two_seals_are_alike(shop: Shop) -> None:
+    ticket = await sold(shop)
+    await shop.do(claim(ticket))
+    before = len(shop.facts())
+    await shop.do(claim(ticket))
+    assert len(shop.facts()) == before
 
 
 @in_a_shop

@@ -36,7 +36,8 @@ async def test_who_signs_the_challenge_has_the_wallet_and_the_proof_is_kept(shop
     assert (linked.address, linked.account_id, linked.linked_at) == (wallet.address, BUYER, shop.clock.now)
     (fact,) = shop.facts(wallet_stream(wallet.address))
     assert isinstance(fact, Wallet.Linked)
-    assert (fact.message, fact.signature) == (proof.message, proof.signature)
+    assert await shop.vault.open(fact.message) == proof.message
+    assert await shop.vault.open(fact.signature) == proof.signature
 
 
 @in_a_shop

@@ -36,7 +36,7 @@ class Reception:
         self._passwords = passwords
 
     async def register(self, command: Register = ADA) -> Account:
-        handler = partial(register, passwords=self._passwords, clock=self._shop.clock)
+        handler = partial(register, passwords=self._passwords, vault=self._shop.vault, clock=self._shop.clock)
         account: Account = await decide(handler, command, self._shop.ledger("Register"))
         return account
 
@@ -61,7 +61,7 @@ async def reception(shop: Shop) -> AsyncIterator[Reception]:
 async def test_who_registers_is_an_attendee_and_can_log_in(shop: Shop) -> None:
     async with reception(shop) as desk:
         ada = await desk.register()
-        assert ada.email == "ada@example.com"
+        assert await shop.vault.open(ada.email) == "ada@example.com"
         assert ada.roles == {Role.ATTENDEE}
         assert await desk.log_in("ADA@example.com", "analytical engine") == ada.id
         assert (await account_of("ada@example.com", ledger=shop.ledger("Look"))).id == ada.id

@@ -6,7 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from domain.account import Account, EmailClaim, EmailTakenError, LastAdminError, Role, email_stream, normal_email
+from domain.account import (
+    Account,
+    AdminErasureError,
+    EmailClaim,
+    EmailTakenError,
+    LastAdminError,
+    Role,
+    email_stream,
+    normal_email,
+)
 from domain.kernel import NotFoundError
 from tests.domain.happening import BUYER, FRIEND, NOW, STRANGER
 from tests.given import STREAM, folded, given
@@ -35,12 +44,54 @@ def test_two_spellings_of_one_mailbox_are_one_address(spelling: str) -> None:
     assert email_stream(spelling) != email_stream("ada@example.org")
 
 
-def test_an_account_is_registered_with_its_address_as_it_is_compared() -> None:
+def test_an_account_is_registered() -> None:
     (
         given(Account)
-        .when(lambda account: account.register(email=" Ada@Example.COM", name=" Ada ", roles=ATTENDING, at=NOW))
+        .when(lambda account: account.register(email="ada@example.com", name="Ada", roles=ATTENDING, at=NOW))
         .then(REGISTERED)
     )
+
+
+# -- Forgetting. ---------------------------------------------------------------------------------
+
+ERASED = Account.Erased(by=BUYER, at=NOW)
+
+
+def test_somebody_who_is_erased_has_no_name_and_no_roles() -> None:
+    given(Account, REGISTERED).when(lambda account: account.erase(by=BUYER, at=NOW)).then(ERASED)
+    forgotten = folded(Account, REGISTERED, ERASED)
+    assert (forgotten.email, forgotten.name, forgotten.roles, forgotten.erased) == (None, None, frozenset(), True)
+
+
+def test_somebody_is_erased_once_and_nobody_cannot_be() -> None:
+    given(Account, REGISTERED, ERASED).when(lambda account: account.erase(by=None, at=NOW)).then_nothing()
+    given(Account).when(lambda account: account.erase(by=None, at=NOW)).then_refused(NotFoundError)
+
+
+def test_an_admin_is_not_erased() -> None:
+    given(Account, REGISTERED, ADMIN).when(lambda account: account.erase(by=None, at=NOW)).then_refused(
+        AdminErasureError
+    )
+
+
+def test_who_is_erased_gets_no_roles() -> None:
+    (
+        given(Account, REGISTERED, ERASED)
+        .when(lambda account: account.set_roles(ATTENDING, by=None, at=NOW))
+        .then_refused(NotFoundError)
+    )
+
+
+def test_an_address_is_released_by_the_account_that_has_it() -> None:
+    released = EmailClaim.Released(account_id=BUYER, at=NOW)
+    given(EmailClaim, CLAIMED).when(lambda claim: claim.release(BUYER, at=NOW)).then(released)
+    given(EmailClaim, CLAIMED).when(lambda claim: claim.release(FRIEND, at=NOW)).then_nothing()
+    given(EmailClaim, CLAIMED, released).when(lambda claim: claim.claim(FRIEND, at=NOW)).then(
+        EmailClaim.Claimed(account_id=FRIEND, at=NOW)
+    )
+
+
+# -- Roles. --------------------------------------------------------------------------------------
 
 
 ATTENDING = frozenset({Role.ATTENDEE})

@@ -172,14 +172,13 @@ def test_accounts_by_address_and_role(book: Book, caught_up: Callable[[], int], 
         book.append((uuid4(), registered))
     caught_up()
 
-    def names(**wanted: object) -> list[str]:
+    def names(**wanted: object) -> list[str | None]:
         return [row.name for row in ask(account.listed, limit=2, **wanted)]
 
     assert names() == ["cy", "bob"]
     assert names(before=2) == ["ann"]
     assert names(role="gate") == ["bob", "ann"]
-    assert names(email=" Ann@Example.com") == ["ann"]
-    assert names(email="ann@example.com", role="attendee") == []
+    assert names(role="analyst") == []
 
 
 def test_questions_are_asked_of_the_port_alone() -> None:

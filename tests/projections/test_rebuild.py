@@ -20,6 +20,7 @@ from adapters.rebuild import REBUILD_LOCK, Rebuild, RebuildReport, RebuildRunnin
 from adapters.view_bulk import RebuildStoppedError
 from adapters.view_cursors import open_connection
 from domain.account import Account, Role
+from domain.personal import stored_text
 from projections import account
 from projections.account import ACCOUNTS, Accounts
 from projections.kernel import Recorded, when
@@ -41,12 +42,12 @@ def registered(name: str = "Åsa") -> Account.Registered:
 class ShoutedAccounts(Accounts):
     """The next release: names in capitals."""
 
-    version = 2
+    version = 3
 
     @when(Account.Registered)
     def registered(self, recorded: Recorded, fact: Account.Registered, rows: Rows) -> None:
         Accounts.registered(self, recorded, fact, rows)
-        rows.patch(ACCOUNTS, recorded.stream_id, name=fact.name.upper())
+        rows.patch(ACCOUNTS, recorded.stream_id, name=stored_text(fact.name).upper())
 
 
 def schemas(database: str) -> set[str]:
@@ -117,7 +118,7 @@ def test_the_report_says_what_was_made(database: str, book: Book, caught_up: Cal
     first, second = (Rebuild(database, [Accounts()]).run()[0] for _ in range(2))
     assert (first.name, first.version, first.facts, first.rows, first.equal, first.dead_streams) == (
         "accounts",
-        1,
+        2,
         3,
         3,
         True,
@@ -154,7 +155,7 @@ def test_a_new_version_is_built_beside_the_old_which_is_read_until_then(database
         until(lambda: len(ask(account.listed, limit=10)) == 3)
         until(lambda: reports)
     assert [row.name for row in ask(account.listed, limit=10)] == ["CY", "BOB", "ANN"]
-    assert [(report.name, report.version, report.equal) for report in reports] == [("accounts", 2, None)]
+    assert [(report.name, report.version, report.equal) for report in reports] == [("accounts", 3, None)]
     assert position == 3
 
 

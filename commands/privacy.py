@@ -1,0 +1,79 @@
+"""Sealing what says who somebody is, and forgetting them: the record of an erasure stays, the key that it took goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from commands.kernel import Clock, Command, Ledger
+from domain.account import Account, EmailClaim, email_stream
+from domain.kernel import Aggregate
+from domain.personal import Personal, Sealed
+from domain.wallet import Address, Wallet, wallet_stream
+
+
+class Vault(Protocol):
+    """A key for each person, wrapped by a master key. What it has destroyed it can never open or make again."""
+
+    async def seal(self, subject: UUID, *texts: str) -> list[Sealed]:
+        """With the subject's key, which is made when there is none. Raises NotFoundError for somebody who was erased."""
+
+    async def open(self, value: Personal | None) -> str | None:
+        """None once the subject was erased. Raises SealBrokenError for what was not sealed with their key."""
+
+    async def intend(self, subject: UUID) -> None:
+        """Remember that the subject may be erased in a moment: whoever finds this later has to look."""
+
+    async def intended(self) -> Sequence[UUID]:
+        """Whose erasure was begun a while ago and not ended."""
+
+    async def spare(self, subject: UUID) -> None:
+        """They were not erased after all."""
+
+    async def destroy(self, subject: UUID) -> None:
+        """The key, and all else that is kept of them outside of the ledger: password, sessions. May be repeated."""
+
+
+class EraseAccount(Command):
+    user_id: UUID
+    by: UUID | None
+    wallets: frozenset[Address] = frozenset()
+    """Those that are known to be linked to the account. What else is among them is left alone."""
+
+
+async def erase_account(command: EraseAccount, *, ledger: Ledger, vault: Vault, clock: Clock) -> Account:
+    """First the ledger says so, then the key is destroyed; `finish_erasures` ends what a crash has left between the two.
+
+    Tickets and orders stay as they are: they are the event's books. Raises AdminErasureError, NotFoundError.
+    """
+    now = clock()
+    account = await ledger.load(Account, command.user_id)
+    email = await vault.open(account.email)
+    account.erase(by=command.by, at=now)
+    changed: list[Aggregate] = []
+    if account.pending and email:
+        claim = await ledger.load(EmailClaim, email_stream(email))
+        claim.release(account.id, at=now)
+        changed.append(claim)
+    for wallet in await ledger.load_all(Wallet, sorted(map(wallet_stream, command.wallets))):
+        if wallet.account_id == account.id:
+            wallet.unlink(account_id=account.id, at=now)
+            changed.append(wallet)
+    await vault.intend(account.id)
+    await ledger.append(account, *changed)
+    await vault.destroy(account.id)
+    return account
+
+
+async def finish_erasures(*, ledger: Ledger, vault: Vault) -> int:
+    """Destroy the keys of those of whom the ledger says that they are erased; how many that were."""
+    finished = 0
+    for subject in await vault.intended():
+        account = await ledger.load(Account, subject)
+        if account.erased:
+            await vault.destroy(subject)
+            finished += 1
+        else:
+            await vault.spare(subject)
+    return finished
