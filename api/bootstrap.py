@@ -30,6 +30,7 @@ from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
+from adapters.replays import Replay, ReplayRefusedError, Replays
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
 from adapters.tree import TreeBuilder, rotate_head_key
@@ -331,6 +332,11 @@ def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], Non
     return Rebuild(url, [known[name] for name in names] or list(ALL), on_progress=show).run()
 
 
+def replays_of(url: str) -> Replays:
+    """The read side as of the past, in schemas that are kept."""
+    return Replays(url, ALL)
+
+
 __all__ = [
     "Application",
     "Audit",
@@ -341,6 +347,9 @@ __all__ = [
     "NotInTreeError",
     "RebuildReport",
     "RebuildRunningError",
+    "Replay",
+    "ReplayRefusedError",
+    "Replays",
     "StoredFact",
     "audit_ledger",
     "contract_source",
@@ -350,6 +359,7 @@ __all__ = [
     "prepare",
     "rebuild_views",
     "relay_again",
+    "replays_of",
     "rotate_head_key",
     "run_projectors",
     "run_relay",
