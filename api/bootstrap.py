@@ -201,8 +201,12 @@ class Application:
     async def head(self) -> int:
         return (await self._reader.head())[0]
 
-    async def ledger_head(self) -> tuple[int, datetime | None]:
-        return await self._reader.head()
+    async def ledger_head(self, as_of: int | None = None) -> tuple[int, datetime | None]:
+        """The last position, by then or now, and when it was recorded."""
+        if as_of is None:
+            return await self._reader.head()
+        last = await self._reader.page(after=as_of - 1, limit=1) if as_of > 0 else []
+        return as_of, last[0].at if last else None
 
     async def position_at(self, instant: datetime) -> int:
         return await self._reader.position_at(instant)
