@@ -122,6 +122,7 @@ class Application:
             order.CancelOrder: partial(order.cancel_order, clock=clock),
             order.ExpireOrder: partial(order.expire_order, clock=clock),
             order.RefundOrder: partial(order.refund_order, providers=self.providers, clock=clock),
+            order.CorrectOrder: partial(order.correct_order, clock=clock),
             ticket.ClaimTicket: partial(ticket.claim_ticket, clock=clock),
             ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
             ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
