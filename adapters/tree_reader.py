@@ -15,6 +15,7 @@ from projections.merkle import Node, Range, consistency_ranges, cover, inclusion
 
 HASHES = b"select tree.hashes_of(%s::bigint[], %s::int[])"
 OF_SIZE = f"{HEADS} where h.tree_size = %s order by h.generation desc limit 1"
+UP_TO = f"{HEADS} where h.tree_size <= %s order by h.tree_size desc, h.generation desc limit 1"
 PAGE = f"{HEADS} where h.tree_size > %s order by h.tree_size, h.generation limit %s"
 FACTS = b"""
     select position, stream_id, version, topic, payload, metadata, recorded_at from ledger.events
@@ -71,8 +72,10 @@ class TreeReader:
 
     # -- Heads ---------------------------------------------------------------------
 
-    async def latest(self) -> SignedHead | None:
-        rows = await self._fetch(LATEST.encode(), 1)
+    async def latest(self, size_max: int | None = None) -> SignedHead | None:
+        """Of those of at most ``size_max`` facts, when that is given."""
+        query, parameters = (LATEST, (1,)) if size_max is None else (UP_TO, (size_max,))
+        rows = await self._fetch(query.encode(), *parameters)
         return SignedHead(*rows[0]) if rows else None
 
     async def of_size(self, tree_size: int) -> SignedHead | None:

@@ -1,4 +1,4 @@
-"""The views that a rebuild makes beside those that are read: created, filled in bulk, finished, brought forward."""
+"""Views made beside those that are read, by a rebuild or a replay: created, filled in bulk, finished, brought forward."""
 
 from __future__ import annotations
 
@@ -31,11 +31,21 @@ log = structlog.get_logger()
 
 
 class Shadows:
-    """On one connection; ``position`` is what all of them have reached. Nothing of them survives their process."""
+    """On one connection; ``position`` is what all of them have reached. Nothing of them survives their process.
 
-    def __init__(self, url: str, connection: Connection[Any], projections: Sequence[Projection]) -> None:
+    ``schema_of`` says where each is made; several may share a schema.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connection: Connection[Any],
+        projections: Sequence[Projection],
+        schema_of: Callable[[Projection], str] = shadow_of,
+    ) -> None:
         self.position = 0
         self.projections = tuple(projections)
+        self.schema_of = schema_of
         self._url = url
         self._connection = connection
         self._reader = FactReader(projections)
@@ -46,8 +56,8 @@ class Shadows:
         self.drop()
         self.position = 0
         for projection in self.projections:
-            create(self._connection, projection, shadow_of(projection))
-        self.updaters = [ViewUpdater(self._connection, p, shadow_of(p)) for p in self.projections]
+            create(self._connection, projection, self.schema_of(projection))
+        self.updaters = [ViewUpdater(self._connection, p, self.schema_of(p)) for p in self.projections]
 
     def load(self, goal: Callable[[], int], stop: threading.Event, on_progress: Progress) -> None:
         """Fill them up to the goal, which may move, and finish the tables. Raises RebuildStoppedError."""
@@ -76,7 +86,7 @@ class Shadows:
 
     def _finish(self) -> None:
         """Tables are independent of each other, and PostgreSQL builds an index on one processor."""
-        tables = deque((shadow_of(p), table) for p in self.projections for table in p.tables)
+        tables = deque((self.schema_of(p), table) for p in self.projections for table in p.tables)
         with ThreadPoolExecutor(FINISHERS, "finish") as pool:
             for done in [pool.submit(_finish_tables, self._url, tables) for _ in range(FINISHERS)]:
                 done.result()
@@ -93,8 +103,8 @@ class Shadows:
             self._connection.isolation_level = None
 
     def drop(self) -> None:
-        for projection in self.projections:
-            view_schema.drop(self._connection, shadow_of(projection))
+        for schema in {self.schema_of(projection) for projection in self.projections}:
+            view_schema.drop(self._connection, schema)
 
 
 def _finish_tables(url: str, tables: deque[tuple[str, Table]]) -> None:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from api import account, chain, errors, event, ledger, operations, order, privacy, proofs, ticket, wallet
+from api import account, chain, errors, event, ledger, operations, order, privacy, proofs, sales, ticket, wallet
 from api.bootstrap import Application
 from api.observability import Observed
 from api.openapi import ProblemDetails
@@ -39,7 +39,7 @@ def create_app(application: Application) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     errors.install(app)
-    for module in (order, ticket, event, account, privacy, wallet, ledger, proofs, chain, operations):
+    for module in (order, ticket, event, account, privacy, wallet, sales, ledger, proofs, chain, operations):
         # Not `include_router`, whose nesting is walked for every request. The busiest are matched first.
         app.router.routes.extend(module.router.routes)
     app.add_middleware(Protected)

@@ -30,6 +30,7 @@ from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
 from adapters.reader import LedgerReader, StoredFact
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
+from adapters.replays import Replay, ReplayRefusedError, Replays
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
 from adapters.tree import TreeBuilder, rotate_head_key
@@ -125,6 +126,7 @@ class Application:
             order.ExpireOrder: partial(order.expire_order, clock=clock),
             order.RefundOrder: partial(order.refund_order, providers=self.providers, clock=clock),
             ticket.ClaimTicket: partial(ticket.claim_ticket, vault=self.vault, clock=clock),
+            order.CorrectOrder: partial(order.correct_order, clock=clock),
             ticket.TransferTicket: partial(ticket.transfer_ticket, clock=clock),
             ticket.AcceptTransfer: partial(ticket.accept_transfer, clock=clock),
             ticket.DeclineTransfer: partial(ticket.decline_transfer, clock=clock),
@@ -205,8 +207,12 @@ class Application:
     async def head(self) -> int:
         return (await self._reader.head())[0]
 
-    async def ledger_head(self) -> tuple[int, datetime | None]:
-        return await self._reader.head()
+    async def ledger_head(self, as_of: int | None = None) -> tuple[int, datetime | None]:
+        """The last position, by then or now, and when it was recorded."""
+        if as_of is None:
+            return await self._reader.head()
+        last = await self._reader.page(after=as_of - 1, limit=1) if as_of > 0 else []
+        return as_of, last[0].at if last else None
 
     async def position_at(self, instant: datetime) -> int:
         return await self._reader.position_at(instant)
@@ -336,6 +342,11 @@ def rebuild_views(url: str, names: Sequence[str], show: Callable[[int, int], Non
     return Rebuild(url, [known[name] for name in names] or list(ALL), on_progress=show).run()
 
 
+def replays_of(url: str) -> Replays:
+    """The read side as of the past, in schemas that are kept."""
+    return Replays(url, ALL)
+
+
 __all__ = [
     "Application",
     "Audit",
@@ -346,6 +357,9 @@ __all__ = [
     "NotInTreeError",
     "RebuildReport",
     "RebuildRunningError",
+    "Replay",
+    "ReplayRefusedError",
+    "Replays",
     "StoredFact",
     "audit_ledger",
     "contract_source",
@@ -355,6 +369,7 @@ __all__ = [
     "prepare",
     "rebuild_views",
     "relay_again",
+    "replays_of",
     "rotate_head_key",
     "run_projectors",
     "run_relay",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Path, Response
 
-from api.call import AsOfInViews, Call
+from api.call import AsOf, AsOfInViews, Call
 from api.chain_documents import (
     CHAIN_ID_MAX,
     ListedReconciliationAnswer,
@@ -18,6 +18,7 @@ from api.chain_documents import (
     TicketChainsAnswer,
     as_csv,
     listed_document,
+    listed_then,
     reconciliation_document,
     skipped_document,
     status_document,
@@ -70,14 +71,14 @@ async def ticket_on_chain(ticket_id: UUID, call: Call) -> Response:
 
 @router.on("GET", "/v1/chains/{chain_id}/tokens/{token_id}", policy=ANYONE, returns=MetadataAnswer)
 async def token_metadata(
-    chain_id: ChainId, token_id: Annotated[WholeNumber, Path(ge=0, le=TOKEN_MAX)], call: Call
+    chain_id: ChainId, token_id: Annotated[WholeNumber, Path(ge=0, le=TOKEN_MAX)], call: Call, as_of: AsOf
 ) -> Response:
     """A token's metadata (ERC-721): what the ticket is for. Nothing about who holds it."""
     ticket_id = await chain.ticket_of(call.app.views, chain_id, token_id)
     if ticket_id is None:
         raise NotFoundError
-    ticket = await call.fold(Ticket, ticket_id)
-    event = await call.fold(Event, ticket.known_event_id)
+    ticket = await call.fold(Ticket, ticket_id, as_of)
+    event = await call.fold(Event, ticket.known_event_id, as_of)
     return _json(metadata(ticket, event, public_url=call.app.settings.public_url))
 
 
@@ -106,13 +107,20 @@ async def list_reconciliations(
     before = start[0] if start else None
     found = await reconciliation.latest(call.app.views, before=before, as_of=as_of, limit=limit + 1)
     following = to_cursor(found[limit - 1].position) if len(found) > limit else None
-    return _json({"items": [listed_document(row) for row in found[:limit]], "next_cursor": following})
+    if as_of is None:
+        items = [listed_document(row) for row in found[:limit]]
+    else:
+        then = await call.fold_all(Reconciliation, [row.reconciliation_id for row in found[:limit]], as_of)
+        items = [listed_then(reconciliation) for reconciliation in then]
+    return _json({"items": items, "next_cursor": following})
 
 
 @router.on("GET", "/v1/chain/reconciliations/{reconciliation_id}", policy=CHAIN_AUDITOR, returns=ReconciliationAnswer)
-async def get_reconciliation(reconciliation_id: UUID, call: Call) -> Response:
-    found = await call.fold(Reconciliation, reconciliation_id)
-    return _json(reconciliation_document(found, await chain.progress_of(call.app.views, reconciliation_id)))
+async def get_reconciliation(reconciliation_id: UUID, call: Call, as_of: AsOf) -> Response:
+    """How far it has got is not recorded, and only said of the present."""
+    found = await call.fold(Reconciliation, reconciliation_id, as_of)
+    progress = await chain.progress_of(call.app.views, reconciliation_id) if as_of is None else None
+    return _json(reconciliation_document(found, progress))
 
 
 @router.on(
@@ -121,9 +129,9 @@ async def get_reconciliation(reconciliation_id: UUID, call: Call) -> Response:
     policy=CHAIN_AUDITOR,
     media={200: "text/csv"},
 )
-async def reconciliation_csv(reconciliation_id: UUID, call: Call) -> Response:
+async def reconciliation_csv(reconciliation_id: UUID, call: Call, as_of: AsOf) -> Response:
     """What was found, a line each."""
-    found = await call.fold(Reconciliation, reconciliation_id)
+    found = await call.fold(Reconciliation, reconciliation_id, as_of)
     if found.report is None:
         raise NotFoundError("there is no report yet")
     headers = {"Content-Disposition": f'attachment; filename="reconciliation-{reconciliation_id}.csv"'}
@@ -136,9 +144,9 @@ async def reconciliation_csv(reconciliation_id: UUID, call: Call) -> Response:
     policy=CHAIN_AUDITOR,
     returns=ReconciliationAnswer,
 )
-async def reconciliation_file(reconciliation_id: UUID, call: Call) -> Response:
+async def reconciliation_file(reconciliation_id: UUID, call: Call, as_of: AsOf) -> Response:
     """The whole of it, as a file to keep."""
-    found = await call.fold(Reconciliation, reconciliation_id)
+    found = await call.fold(Reconciliation, reconciliation_id, as_of)
     if found.report is None:
         raise NotFoundError("there is no report yet")
     response = _json(reconciliation_document(found, None))

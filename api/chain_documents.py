@@ -219,6 +219,12 @@ def listed_document(row: Listed) -> dict[str, object]:
     return document
 
 
+def listed_then(reconciliation: Reconciliation) -> dict[str, object]:
+    """`listed_document` of one as it was: the view has it as it is."""
+    document = reconciliation_document(reconciliation, None)
+    return {name: document[name] for name in Listed._fields if name in document}
+
+
 def _hex(value: bytes | None) -> str | None:
     return "0x" + value.hex() if value is not None else None
 

@@ -67,10 +67,13 @@ async def ledger_events(
 
 
 @router.on("GET", "/v1/ledger/head", policy=ANYONE, returns=HeadAnswer)
-async def ledger_head(call: Call) -> Response:
-    """With `Ledger-Position`: one whose tree covers it, which takes a second or so after it was recorded."""
-    head = await latest_head(call)
-    position, recorded_at = await call.app.ledger_head()
+async def ledger_head(call: Call, as_of: AsOf) -> Response:
+    """With `Ledger-Position`: one whose tree covers it, which takes a second or so after it was recorded.
+
+    With `as_of`: the last position by then, and the latest signed head of a tree that has nothing after it.
+    """
+    head = await latest_head(call, as_of)
+    position, recorded_at = await call.app.ledger_head(as_of)
     signed = head.document() if head is not None else UNSIGNED
     return _json(to_json({**signed, "position": position, "recorded_at": recorded_at}))
 

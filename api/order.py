@@ -74,6 +74,7 @@ class OrderAnswer(Answer):
     total: Money
     refunded: Money
     payment_id: UUID | None
+    refund_ids: list[UUID]
     tickets: list[OrderTicket]
     version: int
 
@@ -123,6 +124,7 @@ def document(order: Order, status: str, ticket_status: Mapping[UUID, str]) -> di
         "total": _money(order.known_total.amount, order),
         "refunded": _money(order.refunded_amount, order),
         "payment_id": order.payment_id,
+        "refund_ids": order.refund_ids,
         "tickets": [
             {
                 "ticket_id": line.ticket_id,

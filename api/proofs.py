@@ -12,7 +12,7 @@ from fastapi import Query, Response
 from pydantic import Field
 
 from api.bootstrap import NotInTreeError
-from api.call import POSITION_HEADER, Call
+from api.call import POSITION_HEADER, AsOf, Call
 from api.policy import ANYONE, LEDGER_READER, SIGNED_IN
 from api.routing import ContractRouter
 from api.types import PAGE_DEFAULT, Answer, Cursor, Limit, Page, WholeNumber, from_cursor, to_cursor, to_json
@@ -100,13 +100,15 @@ async def ledger_keys(call: Call) -> Response:
 @router.on("GET", "/v1/ledger/heads", policy=ANYONE, returns=Page[SignedHeadAnswer])
 async def ledger_heads(
     call: Call,
+    as_of: AsOf,
     after: Annotated[WholeNumber, Query(ge=0, le=SIZE_MAX)] = 0,
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> Response:
-    """The heads that were signed of trees larger than `after`, smallest first."""
+    """The heads that were signed of trees larger than `after`, smallest first; with `as_of` those of trees up to then."""
     resumed = from_cursor(cursor, int)
-    heads = await call.app.tree.heads(after=resumed[0] if resumed else after, limit=limit)
+    found = await call.app.tree.heads(after=resumed[0] if resumed else after, limit=limit)
+    heads = [head for head in found if as_of is None or head.tree_size <= as_of]
     following = to_cursor(heads[-1].tree_size) if len(heads) == limit else None
     return _json({"items": [head.document() for head in heads], "next_cursor": following})
 
@@ -141,19 +143,22 @@ async def consistency_proof(
 
 
 @router.on("GET", "/v1/tickets/{ticket_id}/proof", policy=SIGNED_IN, returns=TicketProof)
-async def ticket_proof(ticket_id: UUID, call: Call, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None) -> Response:
+async def ticket_proof(
+    ticket_id: UUID, call: Call, as_of: AsOf, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Response:
     """Everything that happened to the ticket, oldest first, each fact with the proof that the signed head covers it.
 
-    Waits until a head covers the ticket's last fact.
+    Waits until a head covers the ticket's last fact. With `as_of`: what had happened by then, proved by today's head.
     """
-    await call.ticket_seen_by_caller(ticket_id)
+    await call.ticket_seen_by_caller(ticket_id, as_of)
     tree = call.app.tree
     await call.app.tree_sizes.wait_for(await tree.last_position(ticket_id))
     head = await tree.latest()
     if head is None:  # cannot be: one was waited for, and heads stay
         raise NotFoundError
     after = from_cursor(cursor, int)
-    stored = await tree.facts(ticket_id, after=after[0] if after else 0, until=head.tree_size, limit=limit + 1)
+    until = head.tree_size if as_of is None else min(as_of, head.tree_size)
+    stored = await tree.facts(ticket_id, after=after[0] if after else 0, until=until, limit=limit + 1)
     proofs = await tree.inclusions([fact.position for fact in stored[:limit]], head.tree_size)
     facts = [
         {
@@ -168,11 +173,14 @@ async def ticket_proof(ticket_id: UUID, call: Call, limit: Limit = PAGE_DEFAULT,
     return _json({"ticket_id": ticket_id, "head": head.document(), "facts": facts, "next_cursor": following})
 
 
-async def latest_head(call: Call) -> SignedHead | None:
-    """With a `Ledger-Position`, one that covers it. Raises OverloadedError when none does in time."""
+async def latest_head(call: Call, as_of: int | None = None) -> SignedHead | None:
+    """With a `Ledger-Position`, one that covers it. Raises OverloadedError when none does in time.
+
+    ``as_of``: the latest of those whose tree has nothing after this position.
+    """
     if POSITION_HEADER in call.fields:
         await call.app.tree_sizes.wait_for(int(call.fields[POSITION_HEADER]))
-    return await call.app.tree.latest()
+    return await call.app.tree.latest(as_of)
 
 
 async def _size(call: Call, asked: int | None) -> int:

@@ -109,6 +109,17 @@ class RefundOrder(Command):
     reason: str
 
 
+class CorrectOrder(Command):
+    """The organiser's books: a payment or refund belongs to another day, month or year."""
+
+    order_id: UUID
+    organizer_id: UUID
+    entry_id: UUID
+    """A payment's id or a refund's."""
+    effective_at: datetime
+    reason: str
+
+
 async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Inventory, clock: Clock) -> Order:
     """Hold the tickets: all of them or none.
 
@@ -344,6 +355,18 @@ async def refund_order(
     if order.payment_id is not None and order.provider is not None:
         await providers[order.provider].refund(order.payment_id, amount)
     return settled
+
+
+async def correct_order(command: CorrectOrder, *, ledger: Ledger, clock: Clock) -> Order:
+    """Raises NotFoundError for somebody else's event, and for what is neither a payment nor a refund of this order."""
+    order = await ledger.load(Order, command.order_id)
+    if not order.exists:
+        raise NotFoundError
+    event = await ledger.peek(Event, order.known_event_id)
+    if event.organizer_id != command.organizer_id:
+        raise NotFoundError
+    order.date_entry(entry_id=command.entry_id, effective_at=command.effective_at, reason=command.reason, at=clock())
+    return await ledger.append(order)
 
 
 async def own_order(order_id: UUID, buyer_id: UUID, *, ledger: Ledger) -> Order:

@@ -82,6 +82,10 @@ class Order(Aggregate):
     refunded_amount: int = 0
     refunded_tickets: frozenset[UUID] = frozenset()
     late_payments: frozenset[UUID] = field(default_factory=frozenset)
+    refund_ids: tuple[UUID, ...] = ()
+    """In the order in which they were made."""
+    effective: dict[UUID, datetime] = field(default_factory=dict)
+    """When payments and refunds count, where that was corrected."""
 
     # -- Facts: what is stored, and what each does to the state. --------------
 
@@ -137,10 +141,21 @@ class Order(Aggregate):
         reason: str
 
         def apply(self, order: Any) -> None:
+            order.refund_ids = (*order.refund_ids, self.refund_id)
             order.refunded_amount += self.amount.amount
             order.refunded_tickets |= set(self.ticket_ids)
             whole = len(order.refunded_tickets) == len(order.lines)
             order.status = OrderStatus.REFUNDED if whole else OrderStatus.PARTLY_REFUNDED
+
+    class EntryDated(Fact, topic="order.entry_dated"):
+        """A correction of the books: this payment or refund counts at another instant than it was recorded at."""
+
+        entry_id: UUID
+        effective_at: datetime
+        reason: str
+
+        def apply(self, order: Any) -> None:
+            order.effective = order.effective | {self.entry_id: self.effective_at}
 
     # -- Decisions: what may happen now. ---------------------------------------
 
@@ -190,6 +205,13 @@ class Order(Aggregate):
         ids = tuple(line.ticket_id for line in due)
         self.record(self.Refunded(refund_id=refund_id, ticket_ids=ids, amount=amount, reason=reason, at=at))
         return amount
+
+    def date_entry(self, *, entry_id: UUID, effective_at: datetime, reason: str, at: datetime) -> None:
+        """Have a payment or refund count at another instant; the latest word counts. Repeating it adds nothing."""
+        if entry_id not in {self.payment_id, *self.refund_ids}:
+            raise NotFoundError("the order has no such payment or refund")
+        if self.effective.get(entry_id) != effective_at:
+            self.record(self.EntryDated(entry_id=entry_id, effective_at=effective_at, reason=reason, at=at))
 
     # -- Questions. ----------------------------------------------------------------
 

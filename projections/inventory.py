@@ -10,8 +10,8 @@ from domain.ticket import Ticket
 from projections.kernel import POSITION_MAX, Projection, Recorded, Table, Views, when
 from projections.rows import Rows
 
-TIERS = Table(
-    "tiers",
+OFFERS = Table(
+    "offers",
     key=("tier_id",),
     columns={"tier_id": "uuid", "event_id": "uuid", "name": "text", "price": "int8", "added_position": "int8"},
     indexes=("(event_id, added_position)",),
@@ -36,14 +36,14 @@ TALLY = Table(
 
 class Inventory(Projection):
     name: ClassVar[str] = "inventory"
-    version: ClassVar[int] = 1
-    tables: ClassVar[tuple[Table, ...]] = (TIERS, TALLY)
+    version: ClassVar[int] = 2
+    tables: ClassVar[tuple[Table, ...]] = (OFFERS, TALLY)
 
     @when(Event.TierAdded)
     def tier_added(self, recorded: Recorded, tier: Event.TierAdded, rows: Rows) -> None:
         position = recorded.position
         rows.insert(
-            TIERS,
+            OFFERS,
             tier.tier_id,
             event_id=recorded.stream_id,
             name=tier.name,
@@ -98,7 +98,7 @@ class Availability(NamedTuple):
 AVAILABILITY = """
     select c.position, t.tier_id, t.name, t.price, n.capacity, n.available, n.held, n.sold, n.checked_in
       from projections.cursors c
-      left join inventory.tiers t on t.event_id = %(event)s and t.added_position <= %(position)s
+      left join inventory.offers t on t.event_id = %(event)s and t.added_position <= %(position)s
       left join lateral (
           select * from inventory.tally y
            where y.tier_id = t.tier_id and y.position <= %(position)s

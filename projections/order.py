@@ -42,14 +42,37 @@ ORDERS = Table(
 )
 """``stage`` is how far the order got before any refund; ``status`` counts refunds in, and ENDED what became of it."""
 
+ENTRIES = Table(
+    "entries",
+    key=("order_id", "position"),
+    columns={
+        "order_id": "uuid",
+        "position": "int8",
+        "entry_id": "uuid",
+        "tickets": "int4 null",
+        "amount": "int8",
+        "recorded_at": "timestamptz",
+    },
+    append_only=True,
+)
+"""Money that came, and money that went back: that is below zero. ``tickets`` null: all of the order's."""
+
+DATINGS = Table(
+    "datings",
+    key=("entry_id", "position"),
+    columns={"entry_id": "uuid", "position": "int8", "effective_at": "timestamptz"},
+    append_only=True,
+)
+"""When an entry counts, according to each correction; without one, when it was recorded."""
+
 ENDED = Table("ended", key=("event_id",), columns={"event_id": "uuid"})
 """Events that took place: what was paid for is fulfilled by one row, however many orders there are."""
 
 
 class Orders(Projection):
     name: ClassVar[str] = "orders"
-    version: ClassVar[int] = 1
-    tables: ClassVar[tuple[Table, ...]] = (ORDERS, ENDED)
+    version: ClassVar[int] = 2
+    tables: ClassVar[tuple[Table, ...]] = (ORDERS, ENTRIES, DATINGS, ENDED)
 
     @when(Order.Placed)
     def placed(self, recorded: Recorded, order: Order.Placed, rows: Rows) -> None:
@@ -75,6 +98,7 @@ class Orders(Projection):
     def paid(self, recorded: Recorded, payment: Order.Paid, rows: Rows) -> None:
         version, payment_id = recorded.version, payment.payment_id
         rows.patch(ORDERS, recorded.stream_id, stage="paid", payment_id=payment_id, version=version)
+        _enter(recorded, rows, payment_id, None, payment.amount.amount)
 
     @when(Order.Cancelled)
     def cancelled(self, recorded: Recorded, _: Order.Cancelled, rows: Rows) -> None:
@@ -89,6 +113,12 @@ class Orders(Projection):
         amount, tickets = refund.amount.amount, len(refund.ticket_ids)
         rows.add(ORDERS, recorded.stream_id, refunded_amount=amount, refunded_tickets=tickets)
         rows.patch(ORDERS, recorded.stream_id, version=recorded.version)
+        _enter(recorded, rows, refund.refund_id, -tickets, -amount)
+
+    @when(Order.EntryDated)
+    def entry_dated(self, recorded: Recorded, dating: Order.EntryDated, rows: Rows) -> None:
+        rows.patch(ORDERS, recorded.stream_id, version=recorded.version)
+        rows.append(DATINGS, entry_id=dating.entry_id, position=recorded.position, effective_at=dating.effective_at)
 
     @when(Order.PaymentDeclined, Order.LatePaymentRefunded)
     def noted(self, recorded: Recorded, _: Fact, rows: Rows) -> None:
@@ -97,6 +127,18 @@ class Orders(Projection):
     @when(Event.Ended)
     def event_ended(self, recorded: Recorded, _: Event.Ended, rows: Rows) -> None:
         rows.put(ENDED, recorded.stream_id)
+
+
+def _enter(recorded: Recorded, rows: Rows, entry_id: UUID, tickets: int | None, amount: int) -> None:
+    rows.append(
+        ENTRIES,
+        order_id=recorded.stream_id,
+        position=recorded.position,
+        entry_id=entry_id,
+        tickets=tickets,
+        amount=amount,
+        recorded_at=recorded.recorded_at,
+    )
 
 
 # -- Questions. ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import NoReturn
 import psycopg
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api import observability
 from api.bootstrap import Application, ChainError, DatabaseUnfitError, prepare
@@ -36,6 +37,11 @@ def clear_errors() -> Iterator[None]:
 def fail(text: str) -> NoReturn:
     err.print(f"[bold red]error:[/] {text}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
+
+
+def fact_progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err)
 
 
 def settings(service: str = "counterfoil") -> Settings:

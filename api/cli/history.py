@@ -13,11 +13,11 @@ from uuid import UUID
 import orjson
 import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from api.bootstrap import Application, RebuildRunningError, StoredFact, prepare, rebuild_views
-from api.cli.console import clear_errors, err, fail, out, settings, with_application
+from api.cli import replays
+from api.cli.console import clear_errors, fact_progress, fail, out, settings, with_application
 from domain.account import Account, EmailClaim
 from domain.allowance import Allowance
 from domain.event import Event
@@ -44,8 +44,19 @@ def replay(
     as_of: Annotated[str, typer.Option(help="A position, or an RFC 3339 instant. Default: now.")] = "",
     form: Annotated[Format, typer.Option("--format", help="How to export the facts.")] = Format.JSONL,
     after: Annotated[int, typer.Option(min=0, help="Export only what follows this position.")] = 0,
+    into: Annotated[str, typer.Option(help="Build all views as of then in a schema of this name, and keep it.")] = "",
+    drop: Annotated[str, typer.Option(help="Drop the kept replay of this name.")] = "",
+    kept: Annotated[bool, typer.Option("--list", help="Show the replays that are kept.")] = False,
 ) -> None:
-    """The state of one aggregate as of then, or all facts up to then on standard output."""
+    """The state of one aggregate as of then, or all facts up to then on standard output; or all views as of then."""
+    if (stream is not None) + bool(into) + bool(drop) + kept > 1:
+        fail("a stream, --into, --drop and --list are four different wishes")
+    if into:
+        return replays.build(into, _as_of(as_of))
+    if drop:
+        return replays.drop(drop)
+    if kept:
+        return replays.show()
 
     async def work(application: Application) -> None:
         position = await _position(application, as_of)
@@ -54,7 +65,7 @@ def replay(
         else:
             await _export(application, after, position, form)
 
-    with_application(work)
+    return with_application(work)
 
 
 def rebuild(
@@ -65,7 +76,7 @@ def rebuild(
         config = settings()
         url, _, server = prepare(config)
         try:
-            with _progress() as progress:
+            with fact_progress() as progress:
                 bar = progress.add_task("facts", visible=False)  # nothing to see when a name is wrong
                 reports = rebuild_views(
                     url,
@@ -90,18 +101,26 @@ def rebuild(
 
 
 async def _position(application: Application, as_of: str) -> int:
+    wanted = _as_of(as_of)
+    if isinstance(wanted, datetime):
+        return await application.position_at(wanted)
     head = await application.head()
-    if not as_of:
-        return head
-    if as_of.isdigit():
-        if int(as_of) > head:
-            fail(f"the ledger ends at position {head}")
-        return int(as_of)
+    if wanted is not None and wanted > head:
+        fail(f"the ledger ends at position {head}")
+    return head if wanted is None else wanted
+
+
+def _as_of(text: str) -> int | datetime | None:
+    """None: nothing was said."""
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
     try:
-        instant: datetime = TypeAdapter(AwareDatetime).validate_python(as_of)
+        instant: datetime = TypeAdapter(AwareDatetime).validate_python(text)
     except ValidationError:
-        fail(f"{as_of!r} is neither a position nor an RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
-    return await application.position_at(instant)
+        fail(f"{text!r} is neither a position nor an RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
+    return instant
 
 
 async def _print_state(application: Application, stream_id: UUID, position: int) -> None:
@@ -118,7 +137,7 @@ async def _print_state(application: Application, stream_id: UUID, position: int)
 
 async def _export(application: Application, after: int, position: int, form: Format) -> None:
     write = _json_lines() if form is Format.JSONL else _comma_separated()
-    with _progress() as progress:
+    with fact_progress() as progress:
         bar = progress.add_task("facts", total=max(0, position - after))
         async for page in _pages(application, after, position):
             write(page)
@@ -156,8 +175,3 @@ def _comma_separated() -> Callable[[list[StoredFact]], None]:
             writer.writerow(row)
 
     return write
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err)

@@ -9,6 +9,7 @@ from domain.account import Account, EmailClaim
 from domain.allowance import Allowance
 from domain.event import Event
 from domain.kernel import Fact
+from domain.order import Order
 from domain.reconciliation import Reconciliation
 from domain.wallet import Wallet
 from projections.messages import event, order, ticket  # noqa: F401 - defining the messages is what it is for
@@ -29,6 +30,7 @@ INTERNAL: Final[Mapping[type[Fact], str]] = {
     Allowance.Taken: "bookkeeping of a limit; the order says it",
     Allowance.Returned: "bookkeeping of a limit; the order says it",
     Event.GateStaffed: "who works where",
+    Order.EntryDated: "the organiser's books, with a reason in their words",
     Wallet.Linked: "ties a person to an address, with the message they signed",
     Wallet.Unlinked: "ties a person to an address",
     Reconciliation.Requested: "operations",

@@ -87,6 +87,11 @@ class Scene:
     def fresh_order(self, *more: str) -> str:
         return "/".join(("/v1/orders", ordered(self.holder, self.event)["order_id"], *more))
 
+    def correction(self) -> tuple[str, Json]:
+        order = self.holder.get(self.paid_order()).ok()
+        correction = {"entry_id": order["payment_id"], "effective_at": "2026-08-31T12:00:00Z"} | WHY
+        return f"/v1/orders/{order['order_id']}/corrections", correction
+
     def paid_order(self, *more: str) -> str:
         return "/".join(("/v1/orders", bought(self.holder, self.event)["order_id"], *more))
 
@@ -199,6 +204,8 @@ ROWS: dict[str, list[Row]] = {
     "pay_order": [Row(lambda s: (s.fresh_order("payments"), PAYMENT), of(HOLDER))],
     "cancel_order": [Row(lambda s: (s.fresh_order("cancel"), None), of(HOLDER))],
     "refund_order": [Row(lambda s: (s.paid_order("refunds"), WHY), of(OWNER))],
+    "event_sales": [Row(lambda s: (s.path(s.event, "sales"), None), of(OWNER), overseen=True)],
+    "correct_order": [Row(lambda s: s.correction(), of(OWNER))],
     "list_tickets": [Row(lambda s: ("/v1/tickets", None))],
     "get_ticket": [Row(lambda s: (s.offered_ticket(), None), of(HOLDER, INVITEE, OWNER), overseen=True)],
     "ticket_history": [Row(lambda s: (s.offered_ticket("history"), None), of(HOLDER, INVITEE, OWNER), overseen=True)],

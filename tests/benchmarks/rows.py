@@ -26,6 +26,7 @@ ROWS = (
     Row("orders-p99", "POST /v1/orders, 64 connections: p99 ÷ p50", 5, 3, at_most=True),
     Row("on-sale", "on-sale, 500 connections: goodput ÷ uncontended orders", 0.6, 0.9),
     Row("rebuild", "rebuild of all views ÷ reading and decoding the ledger once", 0.25, 0.5),
+    Row("replay", "replay of all views as of the head ÷ rebuild of all views", 0.8, 1),
     Row("lag", "views at the head again after 30 s of orders at full rate", 3, 1, at_most=True, unit="s"),
     Row("availability", "GET …/availability: time at 1 M facts ÷ at 10 k", 1.5, 1.1, at_most=True),
     Row("ticket-as-of", "GET /v1/tickets/{id}?as_of=: time at 1 M facts ÷ at 10 k", 1.5, 1.1, at_most=True),

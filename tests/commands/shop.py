@@ -155,6 +155,7 @@ class Shop:
             orders.PayOrder: partial(orders.pay_order, providers=providers, clock=clock),
             orders.CancelOrder: partial(orders.cancel_order, clock=clock),
             orders.ExpireOrder: partial(orders.expire_order, clock=clock),
+            orders.CorrectOrder: partial(orders.correct_order, clock=clock),
             orders.RefundOrder: partial(orders.refund_order, providers=providers, clock=clock),
             tickets.ClaimTicket: partial(tickets.claim_ticket, vault=self.vault, clock=clock),
             tickets.TransferTicket: partial(tickets.transfer_ticket, clock=clock),

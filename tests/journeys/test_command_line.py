@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import anyio
+import psycopg
 import pytest
 
+from adapters.embedded import EmbeddedPostgres
 from api.client import Client
 from projections.registry import ALL
 from tests.journeys.people import PASSWORD, Person, floor, in_time, put_on_sale, sign_in, sign_up, stalls
@@ -81,6 +83,21 @@ def test_rebuild_says_that_the_views_are_as_they_were(past: Past) -> None:
     assert verdicts(past.server.command("rebuild", "orders")) == {"orders": "equal"}
 
 
+def test_the_read_side_as_it_was_is_kept_listed_queried_and_dropped(past: Past) -> None:
+    made = past.server.command("replay", "--as-of", str(past.placed_at), "--into", "audit_2018")
+    assert made.returncode == 0, made.stderr
+    assert f"as of position {past.placed_at}" in made.stderr
+    # the embedded server runs already: to start it is to join it
+    with psycopg.connect(EmbeddedPostgres(past.server.data_dir).start()) as analyst:
+        rows = [analyst.execute(query.encode()) for query in made.stdout.strip().split(";\n")][-1].fetchall()
+    assert rows == [("pending", 1, 9_000)]
+    assert "audit_2018" in past.server.command("replay", "--list").stdout
+    again = past.server.command("replay", "--into", "audit_2018")
+    assert (again.returncode, again.stderr.count("kept already")) == (1, 1)
+    assert past.server.command("replay", "--drop", "audit_2018").returncode == 0
+    assert "audit_2018" not in past.server.command("replay", "--list").stdout
+
+
 # -- Accounts. ---------------------------------------------------------------------
 
 
@@ -117,6 +134,11 @@ def test_status_shows_how_far_everything_is(past: Past) -> None:
         (("replay", "--as-of", "yesterday"), "neither a position nor an RFC 3339 instant"),
         (("replay", "--as-of", "999999"), "the ledger ends at position"),
         (("replay", str(uuid4())), "there was no stream"),
+        (("replay", "--into", "Audit"), "no name for a replay"),
+        (("replay", "--into", "orders"), "the name orders is reserved"),
+        (("replay", "--drop", "orders"), "no replay is kept as orders"),
+        (("replay", "--into", "audit", "--as-of", "2199-01-01T00:00:00Z"), "still to come"),
+        (("replay", "--into", "audit", "--drop", "audit"), "four different wishes"),
         (("rebuild", "nonsense"), "there is no view 'nonsense'"),
         (("admin", "roles", "nobody@example.com", "gate"), "nobody is registered with this address"),
         (("admin", "create", "new@example.com", "--password", "short"), "at least 8 characters"),

@@ -225,6 +225,13 @@ class Town:
         order.refund_late_payment(payment_id=self.new_id(), provider="sandbox", at=self.now())
         self.saved(order)
 
+    def correct(self) -> None:
+        order = self.random.choice([order for order in self.orders.values() if order.payment_id is not None])
+        entry_id = self.random.choice([entry for entry in (order.payment_id, *order.refund_ids) if entry is not None])
+        effective_at = self.now() - timedelta(days=self.random.randrange(60))
+        order.date_entry(entry_id=entry_id, effective_at=effective_at, reason="last month's", at=self.now())
+        self.saved(order)
+
     def refund(self) -> None:
         """Part of an order or the whole: the tickets that can still be cancelled."""
         order = self._any_order(OrderStatus.PAID, OrderStatus.PARTLY_REFUNDED)
@@ -304,6 +311,7 @@ LIKELY: dict[Callable[[Town], None], int] = {
     Town.give_up: 8,
     Town.pay_late: 2,
     Town.refund: 3,
+    Town.correct: 2,
     Town.hand_on: 30,
     Town.check_in: 6,
     town_wallets.link_wallet: 6,
