@@ -315,8 +315,8 @@ def run_relay(url: str, settings: Settings, stop: threading.Event) -> None:
     Relay(url, brokers).run(stop)
 
 
-def relay_again(url: str, after: int) -> bool:
-    """Have whoever relays begin again after a position; False: the ledger does not go so far."""
+def relay_again(url: str, after: int | None) -> bool:
+    """Have whoever relays look what the topics lack, all or after a position; False: the ledger does not go so far."""
     from adapters.kafka.cursor import begin_again  # noqa: PLC0415
 
     return begin_again(url, after)
