@@ -7,7 +7,7 @@ gone, and so is the connection that the cursor would have been moved on: a relay
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -35,6 +35,7 @@ KEEP = b"""
     insert into relay.topics values (%s, %s, %s, %s)
     on conflict (topic) do update set
         topic_id = excluded.topic_id, positions = excluded.positions, offsets = excluded.offsets"""
+FORGET_OTHERS = b"delete from relay.topics where topic <> all(%s)"
 REPORT = b"update relay.cursor set problem = %s where problem is distinct from %s"
 BEGIN_AGAIN = b"""
     update relay.cursor c set generation = c.generation + 1, begins_after = %(after)s, position = %(after)s,
@@ -99,6 +100,11 @@ def read(connection: Connection[Any]) -> Standing:
 
 def read_topics(connection: Connection[Any]) -> dict[str, TopicStanding]:
     return {row[0]: TopicStanding(*row) for row in connection.execute(TOPICS)}
+
+
+def forget_topics(connection: Connection[Any], told: Sequence[str]) -> None:
+    """All that are no longer told: what is remembered of one would hide what it missed, when it is told again."""
+    connection.execute(FORGET_OTHERS, (list(told),))
 
 
 def head(connection: Connection[Any], generation: int) -> int:

@@ -38,7 +38,7 @@ def relay(
             fail(f"there is no position {begin:,}: the ledger ends at {head:,}")
         stop = threading.Event()
         relaying = asyncio.create_task(
-            asyncio.to_thread(run_relay, application.database_url, application.settings, stop)
+            asyncio.to_thread(run_relay, application.database_url, application.settings, application.secret, stop)
         )
         try:
             await _until_level(application, head, relaying)

@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from multiprocessing.connection import Connection as Pipe
@@ -132,7 +132,7 @@ def _produce(kafka: KafkaSettings, messages: Sequence[Outgoing]) -> float:
     delete_topics(kafka)
     topics.ends(kafka, CHANNELS)
     producer = KafkaProducer(bootstrap_servers=list(kafka.bootstrap), acks="all", metrics_enabled=False)
-    send = producer.send
+    send: Callable[..., Any] = producer.send
     began = perf_counter()
     words = [send(told.channel, told.value, told.key, told.headers, None, told.timestamp_ms) for told in messages]
     producer.flush()

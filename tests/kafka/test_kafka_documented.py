@@ -48,4 +48,4 @@ def test_the_commands_are_commands_of_ours() -> None:
 
 def test_the_metrics_are_metrics_of_ours() -> None:
     gauges = (observability.RELAY_LAG, observability.RELAY_LAG_SECONDS, observability.RELAY_PROBLEM)
-    assert re.findall(r"`(counterfoil_[a-z_]+)`", TEXT) == [gauge.describe()[0].name for gauge in gauges]
+    assert re.findall(r"`(counterfoil_[a-z_]+)`", TEXT) == [next(iter(gauge.describe())).name for gauge in gauges]
