@@ -60,8 +60,12 @@ class FactReader:
         stored: list[Stored] = cursor.fetchall()
         if len(stored) != until - after:
             raise LedgerGapError(f"{len(stored)} facts between the positions {after} and {until}")
+        return self.sort(stored)
+
+    def sort(self, stored: list[Stored]) -> Page:
+        """Facts in the order of their positions, from wherever they come."""
         facts, broken = self._decode(stored)
-        return Page(until, len(stored), facts, broken)
+        return Page(stored[-1][0], len(stored), facts, broken)
 
     def _decode(self, stored: list[Stored]) -> tuple[tuple[list[Recorded], ...], tuple[list[Broken], ...]]:
         facts: tuple[list[Recorded], ...] = tuple([] for _ in self.projections)

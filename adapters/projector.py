@@ -31,6 +31,8 @@ POLL_SECONDS = 1.0
 STOP_POLL_SECONDS = 0.1
 BATCH_SECONDS_MIN = 0.01
 """Under load batches begin no closer together than this: fewer and larger ones leave more of the machine to others."""
+FEED_LOOK_SECONDS = 0.25
+"""Between two looks whether the feeds keep their views up."""
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 FAILURES_MAX = 200
@@ -44,9 +46,13 @@ class NotLeaderError(RuntimeError):
 
 
 class Projector:
-    """Synchronous: for a thread or a process of its own. ``on_batch`` is told of facts and seconds after each batch."""
+    """Synchronous: for a thread or a process of its own. ``on_batch`` is told of facts and seconds after each batch.
 
-    def __init__(self, url: str, projections: Sequence[Projection] = ALL) -> None:
+    Views that are ``fed`` from a topic it leaves to their feeds for as long as those keep them up.
+    """
+
+    def __init__(self, url: str, projections: Sequence[Projection] = ALL, *, fed: Iterable[str] = ()) -> None:
+        self._fed = frozenset(fed)
         self._url = url
         self._projections = tuple(projections)
         self.on_batch: Callable[[int, float], None] = lambda *_: None
@@ -106,16 +112,19 @@ class Projector:
     # -- Leading -------------------------------------------------------------------
 
     def _follow(self, connection: Connection[Any], stop: threading.Event) -> None:
-        session = Session(connection, self._projections)
+        session = Session(connection, self._projections, self._fed)
         session.prepare()
         connection.execute(f"listen {LEDGER_CHANNEL}".encode())
         self.leads = True
         with RebuildBeside(self._url, session.outdated(), self.on_rebuild) as beside:
+            kept_up, looked_at = self._fed, -FEED_LOOK_SECONDS
             while not stop.is_set():
                 began = monotonic()
                 if beside.tend():
                     session.announce()
-                if not self._step(session, beside.views):
+                if self._fed and began - looked_at >= FEED_LOOK_SECONDS:
+                    kept_up, looked_at = frozenset(session.kept_up()), began
+                if not self._step(session, beside.views | kept_up):
                     _await_notification(connection, stop)
                     continue
                 if session.last_size < PAGE_FACTS:

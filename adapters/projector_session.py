@@ -8,22 +8,27 @@ from typing import Any
 
 from psycopg import Connection
 
-from adapters import view_cursors, view_schema
+from adapters import view_cursors, view_marks, view_schema
 from adapters.dead_letters import DeadLetters
 from adapters.fact_reader import FactReader
 from adapters.view_cursors import Cursor
 from adapters.view_updater import ViewUpdater, apply
 from projections.kernel import Projection
+from projections.progress import LAG, Lag
 
 PAGE_FACTS = 1_000
 """Facts in one batch: large enough for sets to pay, small enough that readers wait little for the next."""
+FEED_SECONDS_MAX = 1.0
+"""So long a fact may wait for a topic to bring it to a view: readers of what they have just written wait for five."""
 REBUILD_BEHIND_FACTS = 100_000
 """A view further behind than this is rebuilt: loading in bulk overtakes catching up."""
 
 
 class Session:
-    def __init__(self, connection: Connection[Any], projections: Sequence[Projection]) -> None:
+    def __init__(self, connection: Connection[Any], projections: Sequence[Projection], fed: Iterable[str] = ()) -> None:
+        """``fed`` names the views that others feed from a topic."""
         self.connection = connection
+        self.fed = frozenset(fed)
         self.facts_total = 0
         self.last_size = 0
         """How many facts the last batch had."""
@@ -56,6 +61,12 @@ class Session:
             if name in behind or view_schema.differs(self.connection, projection)
         ]
 
+    def kept_up(self) -> set[str]:
+        """The fed views whose feed keeps them up. The others are brought forward from the table until it does."""
+        lags = self.connection.execute(LAG.encode(), prepare=True).fetchall()
+        behind = {lag.name for lag in map(Lag._make, lags) if lag.seconds > FEED_SECONDS_MAX}
+        return set(self.fed - behind)
+
     def step(self, leave: Iterable[str] = ()) -> bool:
         """One batch for the views in front, and one for each group of those behind; whether there was any to take.
 
@@ -86,7 +97,8 @@ class Session:
                 return position  # swapped since we looked
             self._forget_stale(locked)
             views = [self._views[name] for name in names]
-            page = self._reader(names).read(self._reading, position, until)
+            there = view_marks.beyond(self.connection, names)
+            page = view_marks.without(self._reader(names).read(self._reading, position, until), names, there)
             apply(self.connection, views, page)
             for view in views:
                 view.letters.save(self.connection)
@@ -100,7 +112,7 @@ class Session:
 
     def _forget_stale(self, locked: Sequence[Cursor]) -> None:
         for cursor in locked:
-            if self._generations.get(cursor.name) != cursor.generation:
+            if cursor.name in self.fed or self._generations.get(cursor.name) != cursor.generation:
                 self._views[cursor.name].letters.load(self.connection)
                 self._generations[cursor.name] = cursor.generation
 

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from adapters import view_cursors, view_schema
+from adapters import view_cursors, view_marks, view_schema
 from adapters.view_bulk import Progress
 from adapters.view_cursors import Cursor, open_connection
 from adapters.view_schema import Checksum, shadow_of
@@ -107,6 +107,7 @@ class Rebuild:
                 work = snapshot.enter_context(shadows.snapshot())
             there = {c.name for c in locked if self._is_kept_up(c, c.position) and c.position == shadows.position}
             there -= {p.name for p in self._projections if view_schema.differs(work, p)}
+            there -= view_marks.beyond(work, self._names).names()  # more than their position says
             return {
                 p.name: Compared(
                     shadows.position,
@@ -137,7 +138,7 @@ class Rebuild:
         """
         with guard.transaction():
             view_cursors.lock(guard, self._names)
-            shadows.catch_up(self._goal(guard))
+            shadows.catch_up(max(self._goal(guard), view_marks.highest(guard, self._names)))
             view_schema.swap(guard, self._projections)
             for view in shadows.updaters:
                 view_cursors.renew(guard, view.projection, shadows.position)

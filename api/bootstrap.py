@@ -58,6 +58,7 @@ from projections.registry import ALL
 
 if TYPE_CHECKING:
     from adapters.chain.station import Station
+    from adapters.kafka.clients import KafkaSettings
 
 POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS_MAX = 10.0
@@ -307,9 +308,17 @@ def contract_source() -> str:
     return verification_input()
 
 
-def run_projectors(url: str, stop: threading.Event) -> None:
-    """Keep all views up to date until told to stop."""
-    Projector(url, ALL).run(stop)
+def run_projectors(url: str, settings: Settings, stop: threading.Event) -> None:
+    """Keep all views up to date until told to stop; those that are fed from Kafka only while their feed does not."""
+    fed = [projection.name for projection in ALL if projection.by_stream] if settings.projectors == "kafka" else []
+    Projector(url, ALL, fed=fed).run(stop)
+
+
+def run_feed(url: str, settings: Settings, secret: bytes, stop: threading.Event) -> None:
+    """Bring views forward from Kafka, as one of however many do, until told to stop."""
+    from adapters.kafka.feed import Feed  # noqa: PLC0415 - half a second, which few processes have use for
+
+    Feed(url, _brokers(settings), secret, [projection for projection in ALL if projection.by_stream]).run(stop)
 
 
 def grow_tree(url: str, secret: bytes, stop: threading.Event) -> None:
@@ -317,17 +326,21 @@ def grow_tree(url: str, secret: bytes, stop: threading.Event) -> None:
     TreeBuilder(url, secret).run(stop)
 
 
-def run_relay(url: str, settings: Settings, stop: threading.Event) -> None:
+def run_relay(url: str, settings: Settings, secret: bytes, stop: threading.Event) -> None:
     """Tell Kafka of the ledger until told to stop."""
-    from adapters.kafka.clients import KafkaSettings  # noqa: PLC0415 - half a second, which few processes have use for
-    from adapters.kafka.relay import Relay  # noqa: PLC0415
+    from adapters.kafka.relay import Relay  # noqa: PLC0415 - as above
 
-    brokers = KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication)
-    Relay(url, brokers).run(stop)
+    Relay(url, _brokers(settings), secret if settings.projectors == "kafka" else None).run(stop)
 
 
-def relay_again(url: str, after: int) -> bool:
-    """Have whoever relays begin again after a position; False: the ledger does not go so far."""
+def _brokers(settings: Settings) -> KafkaSettings:
+    from adapters.kafka.clients import KafkaSettings  # noqa: PLC0415 - as above
+
+    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication)
+
+
+def relay_again(url: str, after: int | None) -> bool:
+    """Have whoever relays look what the topics lack, all or after a position; False: the ledger does not go so far."""
     from adapters.kafka.cursor import begin_again  # noqa: PLC0415
 
     return begin_again(url, after)
@@ -371,6 +384,7 @@ __all__ = [
     "relay_again",
     "replays_of",
     "rotate_head_key",
+    "run_feed",
     "run_projectors",
     "run_relay",
     "stations",

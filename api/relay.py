@@ -9,11 +9,11 @@ from api.bootstrap import run_relay
 from api.settings import Settings, SettingsError
 
 
-def relay_until_stopped(settings: Settings, url: str) -> None:
+def relay_until_stopped(settings: Settings, url: str, secret: bytes) -> None:
     """Run until SIGTERM or SIGINT. Raises SettingsError where no broker is named."""
     if not settings.kafka_bootstrap:
         raise SettingsError("COUNTERFOIL_KAFKA_BOOTSTRAP names no broker to relay to")
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    run_relay(url, settings, stop)
+    run_relay(url, settings, secret, stop)

@@ -56,6 +56,9 @@ class Settings:
     kafka_replication: int | None
     """Copies of such a topic. None: as many as the brokers make by default."""
 
+    projectors: str
+    """What feeds those views whose rows are of one stream alone: ``table`` or ``kafka``."""
+
     @property
     def embedded(self) -> bool:
         return self.database_url is None
@@ -66,6 +69,7 @@ class Settings:
         database_url = env.get("COUNTERFOIL_DATABASE_URL") or None
         secret = _secret(env.get("COUNTERFOIL_SECRET"), required=database_url is not None)
         email, password = _admin(env.get("COUNTERFOIL_ADMIN_EMAIL"), env.get("COUNTERFOIL_ADMIN_PASSWORD"))
+        brokers = _brokers(env.get("COUNTERFOIL_KAFKA_BOOTSTRAP") or "")
         return cls(
             database_url=database_url,
             data_dir=Path(env.get("COUNTERFOIL_DATA_DIR") or ".counterfoil"),
@@ -84,9 +88,10 @@ class Settings:
             chain_key=_key(env.get("COUNTERFOIL_CHAIN_KEY")),
             chain_confirmations=_count(env, "COUNTERFOIL_CHAIN_CONFIRMATIONS", most=10_000),
             chain_fee_gwei_max=_count(env, "COUNTERFOIL_CHAIN_FEE_GWEI_MAX", most=1_000_000) or CHAIN_FEE_GWEI_MAX,
-            kafka_bootstrap=_brokers(env.get("COUNTERFOIL_KAFKA_BOOTSTRAP") or ""),
+            kafka_bootstrap=brokers,
             kafka_partitions=_count(env, "COUNTERFOIL_KAFKA_PARTITIONS", most=1_000) or KAFKA_PARTITIONS,
             kafka_replication=_count(env, "COUNTERFOIL_KAFKA_REPLICATION", most=100) or None,
+            projectors=_projectors(env, brokers),
         )
 
 
@@ -155,6 +160,13 @@ def _brokers(text: str) -> tuple[str, ...]:
         if (found := BROKER.fullmatch(broker)) is None or not 0 < int(found[2]) < 65536:
             raise SettingsError(f"COUNTERFOIL_KAFKA_BOOTSTRAP has {broker!r}, which is not a broker's host:port")
     return brokers
+
+
+def _projectors(env: Mapping[str, str], brokers: tuple[str, ...]) -> str:
+    feed = _one_of(env, "COUNTERFOIL_PROJECTORS", "table", "kafka")
+    if feed == "kafka" and not brokers:
+        raise SettingsError("COUNTERFOIL_PROJECTORS is kafka, and COUNTERFOIL_KAFKA_BOOTSTRAP names no broker")
+    return feed
 
 
 def _key(text: str | None) -> str | None:

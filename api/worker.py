@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from api.bootstrap import Application, grow_tree, run_projectors, timekeeper_leadership
+from api.bootstrap import Application, grow_tree, run_feed, run_projectors, timekeeper_leadership
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 
@@ -31,7 +31,9 @@ async def run_worker(settings: Settings, url: str, secret: bytes, stop: threadin
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, end)
-    works = {"projectors": partial(run_projectors, url, stop), "tree": partial(grow_tree, url, secret, stop)}
+    works = {"projectors": partial(run_projectors, url, settings, stop), "tree": partial(grow_tree, url, secret, stop)}
+    if settings.projectors == "kafka":
+        works["feed"] = partial(run_feed, url, settings, secret, stop)
     followers = [
         threading.Thread(target=_follow, args=(work, loop, stopping), name=name, daemon=True)
         for name, work in works.items()

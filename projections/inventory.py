@@ -38,6 +38,8 @@ class Inventory(Projection):
     name: ClassVar[str] = "inventory"
     version: ClassVar[int] = 2
     tables: ClassVar[tuple[Table, ...]] = (OFFERS, TALLY)
+    by_stream: ClassVar[bool] = False
+    """A tier's totals are of all its tickets, in the ledger's order."""
 
     @when(Event.TierAdded)
     def tier_added(self, recorded: Recorded, tier: Event.TierAdded, rows: Rows) -> None:

@@ -87,6 +87,8 @@ class Projection:
     version: ClassVar[int]
     """Raise it when the tables or their meaning change: the view is then rebuilt beside the old one."""
     tables: ClassVar[tuple[Table, ...]]
+    by_stream: ClassVar[bool] = True
+    """Whether every row is of one stream alone, so that streams can be projected side by side, in whatever order."""
     handlers: ClassVar[dict[type[Fact], Handler]]
     """Which method takes which facts; it is handed no others."""
 

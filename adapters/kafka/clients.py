@@ -25,6 +25,10 @@ RECONNECT_SECONDS_MAX = 1.0
 BATCH_BYTES_MAX = 1 << 20
 REQUEST_BYTES_MAX = 2 << 20
 CLOSE_SECONDS_MAX = 5.0
+SESSION_SECONDS_MAX = 10.0
+"""After so long without a heartbeat the others of a group take over."""
+METADATA_SECONDS_MAX = 5.0
+"""A topic that is made, or made again, is noticed by then."""
 ATTENDED_SECONDS_MAX = 30.0
 """For the questions of one beginning."""
 
@@ -55,6 +59,29 @@ def consumer(settings: KafkaSettings) -> Iterator[KafkaConsumer]:
     """For partitions that are assigned to it; it belongs to no group."""
     with _attended(KafkaConsumer, settings, enable_auto_commit=False, allow_auto_create_topics=False) as client:
         yield client
+
+
+@contextmanager
+def group_member(settings: KafkaSettings, group: str) -> Iterator[KafkaConsumer]:
+    """One of those among whom the brokers spread partitions. How far it has read is a hint: it commits when it is told."""
+    client: KafkaConsumer
+    client, attendance = _made(
+        KafkaConsumer,
+        settings,
+        group_id=group,
+        enable_auto_commit=False,
+        allow_auto_create_topics=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(SESSION_SECONDS_MAX * 1_000),
+        heartbeat_interval_ms=int(SESSION_SECONDS_MAX * 1_000 / 10),
+        metadata_max_age_ms=int(METADATA_SECONDS_MAX * 1_000),
+        metrics_enabled=False,
+    )
+    attendance.cancel()
+    try:
+        yield client
+    finally:
+        client.close(timeout_ms=int(CLOSE_SECONDS_MAX * 1_000))
 
 
 def producer(settings: KafkaSettings) -> KafkaProducer:

@@ -7,10 +7,11 @@ gone, and so is the connection that the cursor would have been moved on: a relay
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import structlog
 from psycopg import Connection
 
 from adapters.postgres import conninfo
@@ -19,6 +20,8 @@ RELAY_LOCK = 0x0C0F_0008
 """Advisory lock of the one relay."""
 RELAY_CHANNEL = "counterfoil_relay"
 LEADER_POLL_SECONDS = 0.5
+TOLD_TO_LOOK = "nobody has looked yet where the topics end, as the relay was told to"
+"""A problem until a relay has done so, for whoever waits for that."""
 PROBLEM_CHARACTERS_MAX = 500
 
 BEGIN = b"insert into relay.cursor default values on conflict do nothing"
@@ -32,14 +35,19 @@ KEEP = b"""
     insert into relay.topics values (%s, %s, %s, %s)
     on conflict (topic) do update set
         topic_id = excluded.topic_id, positions = excluded.positions, offsets = excluded.offsets"""
+FORGET_OTHERS = b"delete from relay.topics where topic <> all(%s)"
 REPORT = b"update relay.cursor set problem = %s where problem is distinct from %s"
 BEGIN_AGAIN = b"""
     update relay.cursor c set generation = c.generation + 1, begins_after = %(after)s, position = %(after)s,
-           problem = null, moved_at = now()
+           problem = %(told)s
       from ledger.head h where %(after)s <= h.position returning true"""
+LOOK_AGAIN = b"update relay.cursor set generation = generation + 1, problem = %s"
 FORGET = b"""
     update relay.topics set positions = array_fill(%s::bigint, array[cardinality(positions)]),
            offsets = array_fill(-1::bigint, array[cardinality(positions)])"""
+
+
+log = structlog.get_logger()
 
 
 class BegunAgainError(RuntimeError):
@@ -72,10 +80,14 @@ def open_connection(url: str) -> Connection[Any]:
 
 def take_lead(connection: Connection[Any], stop: threading.Event) -> bool:
     """Wait until nobody else relays; not at all when told to stop."""
+    told = False
     while not stop.is_set():
         if connection.execute("select pg_try_advisory_lock(%s)", (RELAY_LOCK,)).fetchone() == (True,):
             connection.execute(BEGIN)
             return True
+        if not told:
+            log.info("relay_stands_by")
+            told = True
         stop.wait(LEADER_POLL_SECONDS)
     return False
 
@@ -88,6 +100,11 @@ def read(connection: Connection[Any]) -> Standing:
 
 def read_topics(connection: Connection[Any]) -> dict[str, TopicStanding]:
     return {row[0]: TopicStanding(*row) for row in connection.execute(TOPICS)}
+
+
+def forget_topics(connection: Connection[Any], told: Sequence[str]) -> None:
+    """All that are no longer told: what is remembered of one would hide what it missed, when it is told again."""
+    connection.execute(FORGET_OTHERS, (list(told),))
 
 
 def head(connection: Connection[Any], generation: int) -> int:
@@ -113,12 +130,20 @@ def report(connection: Connection[Any], problem: str) -> None:
     connection.execute(REPORT, (text, text))
 
 
-def begin_again(url: str, after: int) -> bool:
-    """Have whoever leads relay everything after a position that the topics do not have; False: there is no such position."""
+def begin_again(url: str, after: int | None = None) -> bool:
+    """Have whoever leads, or will, look where the topics end and fill in what they lack.
+
+    With ``after``, whatever is not above that position is from now on owed to no topic, and everything else is. False:
+    the ledger does not go so far. `TOLD_TO_LOOK` is the problem until it has been done.
+    """
     with open_connection(url) as connection, connection.transaction():
         connection.execute(BEGIN)
-        if connection.execute(BEGIN_AGAIN, {"after": after}).fetchone() is None:
-            return False
-        connection.execute(FORGET, (after,))
+        if after is None:
+            connection.execute(LOOK_AGAIN, (TOLD_TO_LOOK,))
+        else:
+            told = {"after": after, "told": TOLD_TO_LOOK}
+            if connection.execute(BEGIN_AGAIN, told).fetchone() is None:
+                return False
+            connection.execute(FORGET, (after,))
         connection.execute("select pg_notify(%s, '')", (RELAY_CHANNEL,))
     return True

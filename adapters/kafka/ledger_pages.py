@@ -13,6 +13,7 @@ from psycopg import Connection
 from adapters.fact_reader import READ, LedgerGapError
 from adapters.kafka import cursor
 from adapters.kafka.encoding import Encoder, Outgoing
+from adapters.kafka.facts import FactSealer
 from domain.kernel import UnknownTopicError, decode
 from projections.messages.registry import STREAM_TYPES
 
@@ -40,7 +41,11 @@ class Page(NamedTuple):
 class LedgerPages:
     """From a position on. Raises LedgerGapError, NotUnderstoodError, cursor.BegunAgainError, psycopg.Error."""
 
-    def __init__(self, connection: Connection[Any], generation: int, after: int) -> None:
+    def __init__(
+        self, connection: Connection[Any], generation: int, after: int, sealer: FactSealer | None = None
+    ) -> None:
+        """With a sealer the facts themselves go out as well, in a topic of their own."""
+        self._sealer = sealer
         self._connection = connection
         self._generation = generation
         self._reading = connection.cursor(binary=True)
@@ -77,7 +82,13 @@ class LedgerPages:
         rows = self._reading.execute(READ, (after, until), prepare=True).fetchall()
         if len(rows) != until - after:
             raise LedgerGapError(f"{len(rows)} facts between the positions {after} and {until}")
-        return [message for row in rows if (message := self._encode(*row)) is not None]
+        messages = []
+        for row in rows:
+            if self._sealer is not None:
+                messages.append(self._sealer.seal(*row))
+            if (message := self._encode(*row)) is not None:
+                messages.append(message)
+        return messages
 
     def _encode(
         self, position: int, stream_id: UUID, version: int, topic: str, payload: bytes, recorded_at: datetime

@@ -19,6 +19,7 @@ from adapters.kafka import clients
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.cursor import TopicStanding
 from adapters.kafka.encoding import Outgoing, partition_of
+from adapters.kafka.facts import FACTS, PARTITIONS, PREVIOUS
 
 FLUSH_SECONDS_MAX = clients.DELIVERY_SECONDS_MAX + clients.REQUEST_SECONDS_MAX
 """By then the producer has given up by itself."""
@@ -65,18 +66,24 @@ class Publisher:
             partition = partition_of(message.key, len(topic.positions))
             if message.position <= topic.positions[partition]:
                 continue
-            word = self._send(message, partition)
+            where = (message.channel, partition)
+            previous, _ = last.get(where, (topic.positions[partition], None))
+            word = self._send(message, partition, previous)
             words.append(word)
-            first.setdefault((message.channel, partition), word)
-            last[message.channel, partition] = (message.position, word)
+            first.setdefault(where, word)
+            last[where] = (message.position, word)
         flushed: Future[None] = self._flusher.submit(self._producer.flush, FLUSH_SECONDS_MAX) if words else _done()
         self._flight = Flight(first, last, words, flushed)
         return self._flight
 
-    def _send(self, message: Outgoing, partition: int) -> Any:
+    def _send(self, message: Outgoing, partition: int, previous: int) -> Any:
+        headers = message.headers
+        if message.channel == FACTS:
+            partitions = len(self.topics[FACTS].positions)
+            headers = [*headers, (PREVIOUS, b"%d" % previous), (PARTITIONS, b"%d" % partitions)]
         try:
             return self._producer.send(
-                message.channel, message.value, message.key, message.headers, partition, message.timestamp_ms
+                message.channel, message.value, message.key, headers, partition, message.timestamp_ms
             )
         except ValueError as error:  # the brokers no longer know the topic, or it has fewer partitions
             raise TopicLostError(f"{message.channel}, partition {partition} is gone") from error

@@ -23,6 +23,7 @@ from adapters.follower import LEDGER_CHANNEL
 from adapters.kafka import cursor, reconciling, topics
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.cursor import RELAY_CHANNEL, BegunAgainError, Standing
+from adapters.kafka.facts import FACTS, FactSealer
 from adapters.kafka.ledger_pages import LedgerPages, NotUnderstoodError, Page, ledger_id
 from adapters.kafka.publisher import Publisher, StoppedError, TopicLostError
 from adapters.kafka.reconciling import Start, TopicsDisagreeError
@@ -52,7 +53,10 @@ log = structlog.get_logger()
 class Relay:
     """Synchronous: for a thread or a process of its own."""
 
-    def __init__(self, url: str, settings: KafkaSettings) -> None:
+    def __init__(self, url: str, settings: KafkaSettings, feed_secret: bytes | None = None) -> None:
+        """``feed_secret``: the facts themselves go out as well, sealed with it, for projectors to be fed from."""
+        self._feed_secret = feed_secret
+        self._channels = CHANNELS if feed_secret is None else (*CHANNELS, FACTS)
         self._url = url
         self._settings = settings
         self.messages_total = 0
@@ -105,7 +109,7 @@ class Relay:
         cursor.move(connection, standing.generation, start.after, start.topics.values())
         log.info("relay_begins", after=start.after)
         self.on_step(BEGUN)
-        pages = LedgerPages(connection, standing.generation, start.after)
+        pages = LedgerPages(connection, standing.generation, start.after, self._sealer(connection))
         with closing(Publisher(self._settings, start.topics)) as publisher:
             page: Page | None = None
             while not stop.is_set():
@@ -121,7 +125,8 @@ class Relay:
                 page = ahead
 
     def _find_start(self, connection: Connection[Any], standing: Standing) -> Start:
-        found = topics.ends(self._settings, CHANNELS)
+        found = topics.ends(self._settings, self._channels)
+        cursor.forget_topics(connection, self._channels)
         reconciling.refuse_foreign(connection, ledger_id(connection).urn, found)
         known = cursor.read_topics(connection)
         if strays := reconciling.strays(known, found):
@@ -129,6 +134,9 @@ class Relay:
             topics.clear(self._settings, strays)
             found = reconciling.without(found, strays)
         return reconciling.reconcile(standing, known, found)
+
+    def _sealer(self, connection: Connection[Any]) -> FactSealer | None:
+        return None if self._feed_secret is None else FactSealer(self._feed_secret, ledger_id(connection))
 
     def _publish(
         self,

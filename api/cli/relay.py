@@ -34,11 +34,11 @@ def relay(
         if not application.settings.kafka_bootstrap:
             fail("COUNTERFOIL_KAFKA_BOOTSTRAP names no broker to relay to")
         head = await application.head()
-        if begin is not None and not await asyncio.to_thread(relay_again, application.database_url, begin):
+        if not await asyncio.to_thread(relay_again, application.database_url, begin):
             fail(f"there is no position {begin:,}: the ledger ends at {head:,}")
         stop = threading.Event()
         relaying = asyncio.create_task(
-            asyncio.to_thread(run_relay, application.database_url, application.settings, stop)
+            asyncio.to_thread(run_relay, application.database_url, application.settings, application.secret, stop)
         )
         try:
             await _until_level(application, head, relaying)

@@ -84,7 +84,7 @@ def worker(
         if duty is Duty.MIRROR:
             uvloop.run(run_mirror(config, url, secret))
         elif duty is Duty.RELAY:
-            relay_until_stopped(config, url)
+            relay_until_stopped(config, url, secret)
         else:
             uvloop.run(run_worker(config, url, secret, threading.Event()))
 

@@ -43,6 +43,8 @@ ROWS = (
     Row("mirror", "mixed facts mirrored ÷ tickets minted one by one, same node, 1 s blocks", 10, 10),
     Row("mirror-lag", "the chain level again after 20,000 tickets sold", 30, 30, at_most=True, unit="s"),
     Row("log-indexing", "logs decoded ÷ web3.py's process_log", 5, 5),
+    Row("relay", "messages relayed ÷ sent by kafka-python's producer, the same bytes", 0.5, 0.8),
+    Row("relay-lag", "a message readable after its commit, p99 at 500 orders/s", 250, 50, at_most=True, unit=" ms"),
     Row("reconcile", "tickets reconciled in a second", 5_000, 5_000, unit="/s"),
 )
 NAMES = tuple(row.name for row in ROWS)

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     onsale,
     rebuilding,
     reconciling,
+    relaying,
     tree,
 )
 from tests.benchmarks.harness import Bench, BenchError, workbench
@@ -52,6 +53,7 @@ STAGES = (
     Stage(mirroring.NAMES, mirroring.measure),
     Stage(log_indexing.NAMES, log_indexing.measure),
     Stage(reconciling.NAMES, reconciling.measure),
+    Stage(relaying.NAMES, relaying.measure),
 )
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal."""

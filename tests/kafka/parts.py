@@ -14,6 +14,7 @@ import psycopg
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.facts import FACTS
 from adapters.kafka.relay import BEGUN, Relay
 from domain.kernel import decode
 from projections.messages.registry import CHANNELS, PUBLISHED
@@ -115,27 +116,35 @@ def head(database: str) -> int:
 class Observed(Relay):
     """Says when it has found where to go on; before that, a cursor that is level says nothing."""
 
-    def __init__(self, url: str, settings: KafkaSettings) -> None:
-        super().__init__(url, settings)
+    def __init__(self, url: str, settings: KafkaSettings, feed_secret: bytes | None = None) -> None:
+        super().__init__(url, settings, feed_secret)
         self.begun = threading.Event()
         self.on_step = lambda step: self.begun.set() if step == BEGUN else None
 
 
 @contextmanager
-def relaying(database: str, settings: KafkaSettings) -> Iterator[Observed]:
+def relaying(database: str, settings: KafkaSettings, feed_secret: bytes | None = None) -> Iterator[Observed]:
     """At work in a thread until the end of the block; the test fails when it ends before that."""
-    relay, stop, errors = Observed(database, settings), threading.Event(), list[BaseException]()
+    relay = Observed(database, settings, feed_secret)
+    with at_work(relay.run):
+        yield relay
+
+
+@contextmanager
+def at_work(run: Callable[[threading.Event], None]) -> Iterator[None]:
+    """In a thread until the end of the block; what it raises is raised there."""
+    stop, errors = threading.Event(), list[BaseException]()
 
     def work() -> None:
         try:
-            relay.run(stop)
+            run(stop)
         except BaseException as error:  # noqa: BLE001 - for the test to raise
             errors.append(error)
 
-    thread = threading.Thread(target=work, name="relay")
+    thread = threading.Thread(target=work, name="at work")
     thread.start()
     try:
-        yield relay
+        yield
     finally:
         stop.set()
         thread.join(WAIT_SECONDS_MAX)
@@ -174,7 +183,7 @@ def administering(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
 def delete_topics(settings: KafkaSettings, *names: str) -> None:
     """Those that are there, and wait until they are gone."""
     with administering(settings) as admin:
-        if there := sorted(set(names or CHANNELS) & set(admin.list_topics())):
+        if there := sorted(set(names or (*CHANNELS, FACTS)) & set(admin.list_topics())):
             admin.delete_topics(there)
         until(lambda: not set(there) & set(admin.list_topics()))
 

@@ -10,7 +10,7 @@ from kafka import KafkaProducer, TopicPartition
 
 from adapters.kafka import relay as relay_room
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.cursor import begin_again
+from adapters.kafka.cursor import TOLD_TO_LOOK, begin_again
 from adapters.postgres import migrate
 from tests.domain.ticket_facts import HELD
 from tests.kafka.parts import (
@@ -104,6 +104,19 @@ def test_an_idle_relay_looks_when_it_is_told_to(database: str, kafka: KafkaSetti
         assert begin_again(database, 0)
         until(lambda: relayed(database) == head(database))
     assert check(received(kafka), database) == 0
+
+
+@pytest.mark.parametrize("after", [None, 0])
+def test_looking_again_is_a_problem_until_somebody_has(
+    database: str, kafka: KafkaSettings, told: list[Received], after: int | None
+) -> None:
+    """Whoever asked for it would otherwise take the cursor's word for what the topics have."""
+    delete_topics(kafka, TICKETS)
+    assert begin_again(database, after)
+    assert problem(database) == TOLD_TO_LOOK
+    with relaying(database, kafka):
+        until(lambda: problem(database) is None and relayed(database) == head(database))
+        assert check(received(kafka), database) == 0
 
 
 def test_beginning_again_sends_nothing_that_is_there(database: str, kafka: KafkaSettings, told: list[Received]) -> None:
