@@ -28,7 +28,7 @@ from adapters.payments import SandboxPayments
 from adapters.positions import Positions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
-from adapters.reader import LedgerReader, StoredFact
+from adapters.reader import Found, LedgerReader, StoredFact, Wanted
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
@@ -209,6 +209,9 @@ class Application:
     async def ledger_page(self, *, after: int, limit: int) -> list[StoredFact]:
         return await self._reader.page(after=after, limit=limit)
 
+    async def find_facts(self, wanted: Wanted, *, after: int, until: int, limit: int) -> Found:
+        return await self._reader.find(wanted, after=after, until=until, limit=limit)
+
     async def history(self, stream_id: UUID, *, after: int, limit: int) -> list[StoredFact]:
         return await self._reader.history(stream_id, after=after, limit=limit)
 
@@ -337,11 +340,13 @@ __all__ = [
     "ChainError",
     "DatabaseUnfitError",
     "Followed",
+    "Found",
     "LedgerGapError",
     "NotInTreeError",
     "RebuildReport",
     "RebuildRunningError",
     "StoredFact",
+    "Wanted",
     "audit_ledger",
     "contract_source",
     "export_lines",
