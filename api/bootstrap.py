@@ -17,6 +17,7 @@ from adapters.audit import Audit, audit_ledger
 from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
+from adapters.export_files import DirectoryTakenError, Form, ParquetMissingError
 from adapters.fact_reader import LedgerGapError
 from adapters.follower import Followed
 from adapters.housekeeping import tidy
@@ -33,7 +34,7 @@ from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
 from adapters.tree import TreeBuilder, rotate_head_key
-from adapters.tree_export import export_lines, exportable
+from adapters.tree_export import export_ledger, exportable
 from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
@@ -339,17 +340,20 @@ __all__ = [
     "Audit",
     "ChainError",
     "DatabaseUnfitError",
+    "DirectoryTakenError",
     "Followed",
+    "Form",
     "Found",
     "LedgerGapError",
     "NotInTreeError",
+    "ParquetMissingError",
     "RebuildReport",
     "RebuildRunningError",
     "StoredFact",
     "Wanted",
     "audit_ledger",
     "contract_source",
-    "export_lines",
+    "export_ledger",
     "exportable",
     "grow_tree",
     "prepare",
