@@ -17,6 +17,7 @@ from adapters.audit import Audit, audit_ledger
 from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
+from adapters.export_files import DirectoryTakenError, Form, ParquetMissingError
 from adapters.fact_reader import LedgerGapError
 from adapters.follower import Followed
 from adapters.housekeeping import tidy
@@ -28,18 +29,17 @@ from adapters.payments import SandboxPayments
 from adapters.positions import Positions
 from adapters.postgres import DatabaseUnfitError, conninfo, migrate
 from adapters.projector import Projector
-from adapters.reader import LedgerReader, StoredFact
+from adapters.reader import Found, LedgerReader, StoredFact, Wanted
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
 from adapters.replays import Replay, ReplayRefusedError, Replays
 from adapters.sealing import Sealer, derive
 from adapters.tokens import JwtTokens
 from adapters.tree import TreeBuilder, rotate_head_key
-from adapters.tree_export import export_lines, exportable
+from adapters.tree_export import export_ledger, exportable
 from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
-from api import observability
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
@@ -51,9 +51,7 @@ from domain.account import EmailTakenError, Role
 from domain.kernel import Aggregate, utc_now
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
-from projections import chain, relay
 from projections import ticket as ticket_view
-from projections.progress import lag
 from projections.registry import ALL
 
 if TYPE_CHECKING:
@@ -62,7 +60,6 @@ if TYPE_CHECKING:
 
 POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS_MAX = 10.0
-WEI_IN_ETHER = 10**18
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -221,34 +218,11 @@ class Application:
     async def ledger_page(self, *, after: int, limit: int) -> list[StoredFact]:
         return await self._reader.page(after=after, limit=limit)
 
+    async def find_facts(self, wanted: Wanted, *, after: int, until: int, limit: int) -> Found:
+        return await self._reader.find(wanted, after=after, until=until, limit=limit)
+
     async def history(self, stream_id: UUID, *, after: int, limit: int) -> list[StoredFact]:
         return await self._reader.history(stream_id, after=after, limit=limit)
-
-    async def refresh_metrics(self) -> None:
-        """Bring the gauges up to date for a scrape."""
-        position = await self.head()
-        observability.HEAD.set(position)
-        observability.VIEWS.set(self.view_positions.position)
-        observability.BATCHES.set(self.store.committer.batches)
-        observability.COMMANDS.set(self.store.committer.requests)
-        for view in await lag(self.views):
-            observability.LAG.labels(view.name).set(view.facts)
-            observability.LAG_SECONDS.labels(view.name).set(view.seconds)
-            observability.DEAD_LETTERS.labels(view.name).set(view.dead_streams)
-
-        if (told := await relay.status(self.views)) is not None:
-            observability.RELAY_LAG.set(told.facts)
-            observability.RELAY_LAG_SECONDS.set(told.seconds)
-            observability.RELAY_PROBLEM.set(told.problem is not None)
-
-        for contract in await chain.status(self.views):
-            name = str(contract.chain_id)
-            observability.CHAIN_LAG.labels(name).set(contract.lag_events)
-            observability.CHAIN_LAG_SECONDS.labels(name).set(contract.lag_seconds)
-            observability.CHAIN_PENDING.labels(name).set(contract.pending_transactions)
-            observability.CHAIN_SKIPPED.labels(name).set(contract.skipped_operations)
-            observability.CHAIN_BALANCE.labels(name).set((contract.balance or 0) / WEI_IN_ETHER)
-            observability.CHAIN_PROBLEM.labels(name).set(contract.problem is not None)
 
     async def _taken_of_tier(self, event_id: UUID, tier_id: UUID, position: int) -> list[Taken]:
         await self.view_positions.wait_for(position)
@@ -365,18 +339,23 @@ __all__ = [
     "Audit",
     "ChainError",
     "DatabaseUnfitError",
+    "DirectoryTakenError",
     "Followed",
+    "Form",
+    "Found",
     "LedgerGapError",
     "NotInTreeError",
+    "ParquetMissingError",
     "RebuildReport",
     "RebuildRunningError",
     "Replay",
     "ReplayRefusedError",
     "Replays",
     "StoredFact",
+    "Wanted",
     "audit_ledger",
     "contract_source",
-    "export_lines",
+    "export_ledger",
     "exportable",
     "grow_tree",
     "prepare",

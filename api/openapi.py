@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -48,6 +48,13 @@ class ProblemDetails(BaseModel):
     errors: list[dict[str, str]] | None = None
 
 
+class Lines(NamedTuple):
+    """What a route answers with, besides JSON, to those who ask for it."""
+
+    media_type: str
+    description: str
+
+
 def problem_response(status: int) -> dict[str, Any]:
     """A refusal."""
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
@@ -57,7 +64,7 @@ def problem_response(status: int) -> dict[str, Any]:
 
 
 def responses(
-    refusals: set[int], *, method: str, status: int, media: dict[int, str] | None
+    refusals: set[int], *, method: str, status: int, media: dict[int, str] | None, lines: Lines | None
 ) -> dict[int | str, dict[str, Any]]:
     """Of a route that answers with ``status`` when all is well."""
     described: dict[int | str, dict[str, Any]] = {refusal: problem_response(refusal) for refusal in sorted(refusals)}
@@ -65,6 +72,9 @@ def responses(
         described[status] = {"headers": {"Ledger-Position": POSITION, "Idempotent-Replayed": REPLAYED}}
     for code, kind in (media or {}).items():
         described[code] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    if lines is not None:
+        content = {lines.media_type: {"schema": {"type": "string", "description": lines.description}}}
+        described[status] = {"content": content}
     return described
 
 

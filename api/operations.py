@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse
 
+from api import gauges
 from api.errors import problem
 from api.openapi import problem_response
 from api.types import to_json
@@ -37,5 +38,5 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
-    await request.app.state.application.refresh_metrics()
+    await gauges.refresh(request.app.state.application)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

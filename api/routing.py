@@ -85,9 +85,13 @@ class ContractRouter(APIRouter):
         status: int = 200,
         answers: Sequence[int] = (),
         media: dict[int, str] | None = None,
+        lines: openapi.Lines | None = None,
         acts_outside: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register a handler. ``answers`` are the statuses of this route's own refusals; the general ones are added."""
+        """Register a handler. ``answers`` are the statuses of this route's own refusals; the general ones are added.
+
+        ``lines``: it answers with those, too, when it is asked to.
+        """
         statuses = {401, 413, 422, 429, 500, 503, *answers}  # a bad token is refused wherever it is shown
         if policy.roles:
             statuses |= {403}
@@ -104,7 +108,7 @@ class ContractRouter(APIRouter):
                 status_code=status,
                 response_model=returns,
                 response_class=Response if media else JSONResponse,
-                responses=openapi.responses(statuses, method=method, status=status, media=media),
+                responses=openapi.responses(statuses, method=method, status=status, media=media, lines=lines),
                 operation_id=handler.__name__,
                 openapi_extra=openapi.operation(method, policy),
             )

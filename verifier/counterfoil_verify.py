@@ -34,6 +34,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 GOOD, ALTERED, CANNOT_TELL = 0, 1, 2
 FORMAT = "counterfoil-export-1"
+TABLES = "counterfoil-table-1"
+BLOCK_BYTES = 1 << 20
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError, StructError)
 """What reading a document raises that is not what it should be."""
@@ -248,11 +250,14 @@ def read_kept(heads: Path | None, keys: Path | None) -> Kept:
 def check_export(directory: Path, kept: Kept) -> Iterator[str]:
     """What is wrong, in the order of positions; nothing when all is well."""
     manifest = json.loads((directory / "manifest.json").read_text())
-    if manifest["format"] != FORMAT:
-        raise CannotTellError(f"the format is {manifest['format']}, and this verifier knows {FORMAT}")
+    if manifest["format"] not in (FORMAT, TABLES):
+        raise CannotTellError(f"the format is {manifest['format']}, and this verifier knows {FORMAT} and {TABLES}")
     head, keys = Head.of(manifest["head"]), kept.trusted_keys(manifest["keys"])
     heads = {*kept.heads, head}
     head.check(keys)
+    if manifest["format"] == TABLES:
+        yield from check_tables(directory, manifest, head)
+        return
     for known in kept.heads:
         known.check_as_kept(head.ledger_id, keys)
     for beyond in sorted(known.size for known in heads if known.size > head.size):
@@ -275,6 +280,36 @@ def check_export(directory: Path, kept: Kept) -> Iterator[str]:
         if tree.size in sizes:
             roots[tree.size] = tree.root()
     yield from differing(heads, roots, tree.size)
+
+
+def check_tables(directory: Path, manifest: Json, head: Head) -> Iterator[str]:
+    """Of CSV and Parquet: that nothing is missing by the manifest, and that the files are those that it lists."""
+    expected, sound = 1, True
+    for listed in manifest["files"]:
+        name = Path(listed["name"]).name  # never outside
+        if listed["first_position"] != expected or listed["count"] != listed["last_position"] - expected + 1:
+            yield f"{name}: the manifest has position {listed['first_position']} where {expected} belongs, or miscounts"
+            sound = False
+        expected = listed["last_position"] + 1
+        if file_hash(directory / name) != listed["sha256"]:
+            yield f"{name}, positions {listed['first_position']} to {listed['last_position']}: not as it was exported"
+            sound = False
+    if expected != head.size + 1:
+        yield f"positions {min(expected, head.size + 1)} to {head.size}: cut off: the manifest lists no file with them"
+        sound = False
+    if sound:
+        raise CannotTellError(
+            f"the files are those that the manifest lists, and it lists every position that {head} covers; whether they"
+            f" say what was signed cannot be told from {manifest['encoding']}: that takes an export as jsonl"
+        )
+
+
+def file_hash(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def out_of_place(found: int, position: int) -> str:

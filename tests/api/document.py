@@ -57,7 +57,9 @@ class Document:
             return
         media_type = answer.headers["content-type"].partition(";")[0]
         assert media_type in content, f"{name} is not said to answer {answer.status} with {media_type}"
-        if media_type.endswith("json"):
+        if media_type.endswith("x-ndjson"):
+            assert all(isinstance(json.loads(line), dict) for line in answer.body.splitlines()), f"{name}: no object"
+        elif media_type.endswith("json"):
             validator = self._validator(json.dumps(content[media_type]["schema"]))
             mistakes = [error.message for error in validator.iter_errors(json.loads(answer.body))]
             assert not mistakes, f"{name} answers {answer.status} with what it is not said to: {mistakes[:3]}"

@@ -161,7 +161,7 @@ def export(exported: Path, tmp_path: Path) -> Path:
 
 def edit(export: Path, change: Callable[[list[Json]], object]) -> None:
     """Tamper with the lines of an export."""
-    path = export / "facts.jsonl"
+    (path,) = export.glob("facts-*.jsonl")
     facts = [json.loads(line) for line in path.read_text().splitlines()]
     change(facts)
     path.write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))

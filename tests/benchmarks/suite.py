@@ -16,6 +16,7 @@ from api.client import ConnectionLost
 from tests.benchmarks import (
     appends,
     commands,
+    exporting,
     gas,
     growth,
     lag,
@@ -49,6 +50,7 @@ STAGES = (
     Stage(rebuilding.NAMES, rebuilding.measure),
     Stage(growth.NAMES, growth.measure),
     Stage(tree.NAMES, tree.measure),
+    Stage(exporting.NAMES, exporting.measure),
     Stage(gas.NAMES, gas.measure),
     Stage(mirroring.NAMES, mirroring.measure),
     Stage(log_indexing.NAMES, log_indexing.measure),
