@@ -29,7 +29,9 @@ REPLAY_LOCK = 0x0C0F_000B
 """Advisory lock: one replay is built or dropped at a time. Rebuilds and projectors are not in its way."""
 STAGING = "replay_next"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-RESERVED = frozenset({"public", "information_schema", "ledger", "secrets", "projections", "chain", "relay", "tree"})
+RESERVED = frozenset(
+    {"public", "information_schema", "ledger", "secrets", "projections", "chain", "relay", "tree", "privacy"}
+)
 DROP_WAIT = b"set local lock_timeout = '5s'"
 """For those who are reading what is to be dropped."""
 
