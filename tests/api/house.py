@@ -75,7 +75,7 @@ class House:
         self._known: dict[str, Caller] = {}
         self._stop = threading.Event()
         self._followers = (
-            threading.Thread(target=run_projectors, args=(database_url, self._stop), name="projectors"),
+            threading.Thread(target=run_projectors, args=(database_url, self._settings, self._stop), name="projectors"),
             threading.Thread(target=grow_tree, args=(database_url, SECRET, self._stop), name="tree"),
         )
 
