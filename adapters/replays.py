@@ -206,4 +206,10 @@ def _seal(connection: Connection[Any], name: str) -> None:
 def _alone(connection: Connection[Any]) -> Iterator[None]:
     if connection.execute("select pg_try_advisory_lock(%s)", (REPLAY_LOCK,)).fetchone() != (True,):
         raise ReplayRefusedError("another replay is being built or dropped")
-    yield  # the lock ends with the connection
+    try:
+        yield
+    finally:
+        with suppress(
+            psycopg.Error
+        ):  # the lock ends with the connection as well, though a moment after we have closed it
+            connection.execute("select pg_advisory_unlock(%s)", (REPLAY_LOCK,))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
@@ -33,7 +34,7 @@ TRANSFER_FROM = contract.selector("transferFrom(address,address,uint256)")
 GAS = 120_000
 FEES = Fees(20 * GWEI, GWEI)
 PLAY_MONEY = 10**20
-STEPS_MAX = 2_000
+FOLLOWED_SECONDS_MAX = 60.0
 MINED_SECONDS_MAX = 30.0
 OPEN = ResaleRules(direct_transfers=True)
 
@@ -124,10 +125,11 @@ class Watch:
     async def follow(self, watcher: Watcher | None = None) -> Watcher:
         """Step until everything that the node shows has been followed, settled and handed over."""
         watcher = watcher or self.watcher()
-        for _ in range(STEPS_MAX):
+        deadline = monotonic() + FOLLOWED_SECONDS_MAX
+        while monotonic() < deadline:
             if not await watcher.step() and await self.is_level():
                 return watcher
-        raise AssertionError(f"the watcher is not level after {STEPS_MAX} steps")
+        raise AssertionError(f"the watcher is not level after {FOLLOWED_SECONDS_MAX} seconds")
 
     async def is_level(self) -> bool:
         head, at = await self.node.block(LATEST), await transfers.checkpoint(self.conn, self.stand.deployment.id)
