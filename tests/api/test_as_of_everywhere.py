@@ -19,6 +19,7 @@ from tests.api.scenes import bought, on_sale
 PATHS: dict[str, Any] = unserved_app().openapi()["paths"]
 READS = {path: methods["get"] for path, methods in PATHS.items() if path.startswith("/v1/") and "get" in methods}
 NOT_DERIVED = {
+    "/v1/me/export": "what is kept about somebody now; the facts in it say what was",
     "/v1/chain/status": "what was last seen of the chains, which the ledger does not record",
     "/v1/tickets/{ticket_id}/chain": "as the chains have it at the block that was last seen",
     "/v1/ledger/keys": "each key says from when to when it signed",
