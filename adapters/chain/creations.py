@@ -61,10 +61,10 @@ async def create(
     Whoever has noted the contract calls `forget`; until then the same code is not created twice.
     """
     stored = [creation for creation in await _stored(conn, account) if creation.code_hash == keccak(code)]
-    receipt = await _receipt_of(node, [creation.transaction for creation in stored])
+    nonce = await _pass_known_addresses(conn, node, signer, offer, account)
+    receipt = await _receipt_of_stored(node, stored, nonce)
     if receipt is None:
-        await _pass_known_addresses(conn, node, signer, offer, account)
-        creation = await _sign(conn, node, signer, offer, account, code, stored)
+        creation = await _sign(conn, node, signer, offer, account, code, stored, nonce)
         sent = [creation.transaction for creation in (*stored, creation)]
         receipt = await _wait(node, signer.address, creation.nonce, creation.raw, sent)
     if receipt.contract is None or not receipt.succeeded:
@@ -82,12 +82,12 @@ async def forget(conn: AsyncConnection, account: Account) -> None:
 
 async def _pass_known_addresses(
     conn: AsyncConnection, node: Node, signer: Signer, offer: Offer, account: Account
-) -> None:
-    """Facts name a contract by its address, and a chain that began anew would give the same one again."""
+) -> int:
+    """The next nonce. Facts name a contract by its address, and a chain that began anew would give the same one again."""
     for _ in range(PASSED_MAX):
         nonce = await node.nonce(signer.address)
         if not await _is_known(conn, account.chain_id, address_at(signer.address, nonce)):
-            return
+            return nonce
         head = await node.block(LATEST)
         if head is None:
             raise ChainError(f"{node.name} has no blocks")
@@ -124,12 +124,12 @@ async def _sign(
     account: Account,
     code: bytes,
     stored: Sequence[Creation],
+    nonce: int,
 ) -> Creation:
-    """At the next nonce, with more than was offered there before; or what is stored, when it still pays enough."""
+    """At this nonce, with more than was offered there before; or what is stored, when it still pays enough."""
     head = await node.block(LATEST)
     if head is None:
         raise ChainError(f"{node.name} has no blocks")
-    nonce = await node.nonce(signer.address)
     for creation in stored:
         if creation.nonce == nonce and creation.max_fee >= head.base_fee:
             return creation
@@ -194,6 +194,21 @@ async def _hand_in(node: Node, raw: bytes) -> None:
         await node.send(raw)
     except (NonceUsedError, UnderpricedError):
         return  # whether it is ours that was faster, the receipt says
+
+
+async def _receipt_of_stored(node: Node, stored: Sequence[Creation], nonce: int) -> Receipt | None:
+    """Asked for after the nonce: what was mined between the two questions is found here, or is still at that nonce.
+
+    A nonce that is used and has no receipt may be that of another transaction, or the node's answers are not of one block.
+    """
+    transactions = [creation.transaction for creation in stored]
+    receipt = await _receipt_of(node, transactions)
+    polls = UNSEEN_POLLS_MAX if any(creation.nonce < nonce for creation in stored) else 0
+    while receipt is None and polls:
+        await asyncio.sleep(POLL_SECONDS)
+        receipt = await _receipt_of(node, transactions)
+        polls -= 1
+    return receipt
 
 
 async def _receipt_of(node: Node, transactions: Sequence[bytes]) -> Receipt | None:

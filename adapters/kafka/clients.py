@@ -84,6 +84,19 @@ def group_member(settings: KafkaSettings, group: str) -> Iterator[KafkaConsumer]
         client.close(timeout_ms=int(CLOSE_SECONDS_MAX * 1_000))
 
 
+def is_joining(member: KafkaConsumer) -> bool:
+    """Whether its group is being shared out anew: the polls that follow should leave time for it.
+
+    Where new partitions were the reason and the answer came between two polls, kafka-python 3.0 leaves the answer lying,
+    and the member, which believes to have joined, is soon put out of the group. Told that it has to join, it does.
+    """
+    coordinator = member._coordinator  # noqa: SLF001 - nothing public says it
+    if coordinator._join_task is None:  # noqa: SLF001
+        return False
+    coordinator.request_rejoin()
+    return True
+
+
 def producer(settings: KafkaSettings) -> KafkaProducer:
     """Idempotent: within its life what it repeats is written once, and in order."""
     made: KafkaProducer

@@ -142,7 +142,8 @@ class FeedSession:
         log.info("feed_begins", views=self._names)
         looked_at = monotonic()
         while not stop.is_set():
-            wait = SETTLE_POLL_SECONDS if self._unsettled else POLL_SECONDS
+            joining = clients.is_joining(self._consumer)
+            wait = SETTLE_POLL_SECONDS if self._unsettled and not joining else POLL_SECONDS
             polled = self._consumer.poll(timeout_ms=int(wait * 1_000), max_records=PAGE_FACTS)
             self._feed.partitions = frozenset(partition.partition for partition in self._consumer.assignment())
             gap = False

@@ -33,9 +33,21 @@ class Dying(HttpNode):
     """The process ends before or after a transaction is handed in, or once it is mined."""
 
     moment = ""
+    mined_after = ""
+    """The question after whose answer a block comes."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.sent: set[bytes] = set()
+
+    async def nonce(self, address: str) -> int:
+        answer = await super().nonce(address)
+        await self._mine_after("nonce")
+        return answer
 
     async def send(self, raw: bytes) -> None:
         self._die_at("before sending")
+        self.sent.add(raw)
         await super().send(raw)
         self._die_at("after sending")
 
@@ -43,7 +55,13 @@ class Dying(HttpNode):
         found = await super().receipts(transactions)
         if any(found):
             self._die_at("when it is mined")
+        await self._mine_after("receipts")
         return found
+
+    async def _mine_after(self, question: str) -> None:
+        if self.mined_after == question:
+            self.mined_after = ""
+            await self.rpc("evm_mine")
 
     def _die_at(self, moment: str) -> None:
         if self.moment == moment:
@@ -115,6 +133,17 @@ async def test_a_deployment_that_was_killed_is_finished_by_the_next(yard: Yard, 
     assert deployment.contract == address_at(yard.signer.address, 0)
     assert await yard.nonce() == 1
     assert await yard.open() == 0
+
+
+@pytest.mark.parametrize("question", ["nonce", "receipts"])
+async def test_a_deployment_that_is_mined_while_the_next_looks_for_it_is_found(yard: Yard, question: str) -> None:
+    yard.anvil.rpc("evm_setAutomine", False)
+    yard.node.moment = "after sending"
+    with pytest.raises(KilledError):
+        await yard.deploy()
+    yard.node.mined_after = question
+    assert (await yard.deploy()).contract == address_at(yard.signer.address, 0)
+    assert len(yard.node.sent) == 1
 
 
 async def test_the_next_deployment_is_another_contract(yard: Yard) -> None:

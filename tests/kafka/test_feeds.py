@@ -14,6 +14,7 @@ import pytest
 from kafka import KafkaProducer
 
 from adapters import projector_session
+from adapters.kafka import clients
 from adapters.kafka import feed as feed_room
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.facts import FACTS
@@ -127,8 +128,6 @@ def test_who_has_lost_a_partition_and_does_not_know_changes_nothing(
     database: str, kafka: KafkaSettings, told: None, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two that both believe to have every partition, each in a group of its own."""
-    from adapters.kafka import clients  # noqa: PLC0415
-
     joined = clients.group_member
     monkeypatch.setattr(clients, "group_member", lambda settings, group: joined(settings, f"{group}.{uuid4()}"))
     feeds = [feed(database, kafka) for _ in range(2)]
@@ -191,6 +190,22 @@ def test_partitions_that_are_added_lose_and_repeat_nothing(
         until_level(database)
     assert {message.partition for message in facts(kafka)} > set(range(kafka.partitions))
     check_views(database)
+
+
+def test_a_rebalance_that_ends_between_two_polls_is_not_forgotten(kafka: KafkaSettings) -> None:
+    topic = f"grows-{uuid4()}"
+    with administering(kafka) as admin, clients.group_member(kafka, topic) as member:
+        admin.create_topics({topic: {"num_partitions": 1}}, wait_for_metadata=True)
+        member.subscribe([topic])
+        until(lambda: member.poll(500) or len(member.assignment()) == 1)
+        admin.create_partitions({topic: 3})
+        until(member._coordinator.need_rejoin)  # noqa: SLF001
+        member.poll(0)
+        until(lambda: member._coordinator._join_task.is_done)  # noqa: SLF001
+        assert not member._coordinator.need_rejoin(), "kafka-python remembers by itself: `is_joining` can go"  # noqa: SLF001
+        assert clients.is_joining(member)
+        until(lambda: member.poll(500) or len(member.assignment()) == 3)
+        assert not clients.is_joining(member)
 
 
 def _restart_relay(database: str) -> None:

@@ -189,9 +189,12 @@ def test_a_ledger_that_was_restored_to_before_what_was_told_is_not_mixed_with_it
     """The same ledger, ending earlier, and gone on from there: its positions mean something else now."""
     ledger_id = scalar(database, "select ledger_id from chain.identity")
     with psycopg.connect(empty_database, autocommit=True) as connection:
-        for schema in ("relay", "ledger", "projections", "chain", "secrets", "tree"):
-            connection.execute(f"drop schema if exists {schema} cascade".encode())
-        connection.execute(b"drop table public.counterfoil_migrations")
+        ours = connection.execute(
+            b"select format('%I', nspname) from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
+        ).fetchall()
+        for (schema,) in ours:
+            connection.execute(f"drop schema {schema} cascade".encode())
+        connection.execute(b"create schema public")
     migrate(empty_database)
     execute(empty_database, f"update chain.identity set ledger_id = '{ledger_id}'")
     restored = Book(empty_database)

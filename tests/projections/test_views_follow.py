@@ -160,7 +160,9 @@ def assert_orders(town: Town, ask: Ask) -> None:
 def assert_accounts(town: Town, ask: Ask) -> None:
     rows = ask(account.listed, limit=LIMIT)
     assert [row.account_id for row in rows] == [a.id for a in reversed(town.accounts)]
-    assert [(row.email, set(row.roles)) for row in rows] == [(a.email, set(a.roles)) for a in reversed(town.accounts)]
+    assert [(row.email, row.erased, set(row.roles)) for row in rows] == [
+        (a.email, a.erased, set(a.roles)) for a in reversed(town.accounts)
+    ]
 
 
 def assert_wallets(town: Town, ask: Ask) -> None:

@@ -99,6 +99,11 @@ class Town:
         account.set_roles(frozenset(self.random.sample(list(Role), 2)), by=None, at=self.now())
         self.saved(account)
 
+    def forget(self) -> None:
+        account = self.random.choice(self.accounts)
+        account.erase(by=None, at=self.now())
+        self.saved(account)
+
     # -- Organisers ------------------------------------------------------------------
 
     def organise(self) -> None:
@@ -297,6 +302,7 @@ def _line(event: Event, tier: Tier, place: int | Seat) -> Line:
 LIKELY: dict[Callable[[Town], None], int] = {
     Town.register: 2,
     Town.set_roles: 1,
+    Town.forget: 1,
     Town.organise: 4,
     Town.release_more: 4,
     Town.change_details: 2,
