@@ -137,7 +137,7 @@ def _origins(text: str) -> tuple[str, ...]:
 def _public_url(env: Mapping[str, str]) -> str:
     host, port = env.get("COUNTERFOIL_HOST") or "127.0.0.1", env.get("COUNTERFOIL_PORT") or "8000"
     text = env.get("COUNTERFOIL_PUBLIC_URL") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
+    if not text.isascii() or urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
         raise SettingsError(f"COUNTERFOIL_PUBLIC_URL is not an address such as https://tickets.example: {text!r}")
     return text.rstrip("/")
 
