@@ -308,9 +308,11 @@ def run_relay(url: str, settings: Settings, secret: bytes, stop: threading.Event
 
 
 def _brokers(settings: Settings) -> KafkaSettings:
-    from adapters.kafka.clients import KafkaSettings  # noqa: PLC0415 - as above
+    from adapters.kafka.clients import Access, KafkaSettings  # noqa: PLC0415 - as above
 
-    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication)
+    name, password = settings.kafka_user or (None, None)
+    access = Access(settings.kafka_tls, settings.kafka_ca_file, name, password, settings.kafka_mechanism)
+    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication, access)
 
 
 def relay_again(url: str, after: int | None) -> bool:
