@@ -135,9 +135,8 @@ class House:
 
     @property
     def head(self) -> int:
-        """The position of the ledger's last fact."""
-        position: int = self.anyone.get("/v1/ledger/head").ok()["position"]
-        return position
+        """The position of the ledger's last fact; the route waits for a signed head, up to a second."""
+        return self.run(self.application.head())
 
     # -- The API's thread --------------------------------------------------------------
 
