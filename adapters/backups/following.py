@@ -6,19 +6,21 @@ of who has been erased since, which a restore erases again.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil  # type: ignore[import-untyped]  # comes with the embedded server
 import psycopg
 import structlog
 from psycopg import Connection
@@ -49,8 +51,8 @@ class Following:
 
     def __init__(self, url: str, directory: Path) -> None:
         self._url = url
-        self._directory = directory
-        self._slot = f"counterfoil_{sha256(str(directory.resolve()).encode()).hexdigest()[:12]}"
+        self._directory = directory.resolve()
+        self._slot = f"counterfoil_{sha256(str(self._directory).encode()).hexdigest()[:12]}"
         major = tools.server_major(url)
         self._copier, self._receiver = tools.find("pg_basebackup", major), tools.find("pg_receivewal", major)
 
@@ -79,7 +81,8 @@ class Following:
     def run(self, stop: threading.Event, on_moment: Callable[[datetime], object]) -> None:
         """Receive changes until told to stop. Raises BackupError when the server no longer has what comes next."""
         kept = manifest.read(self._directory)
-        with (self._directory / "log").open("w+b") as said:
+        with self._alone(), (self._directory / "log").open("w+b") as said:
+            self._end_left_over()
             receiver = self._receive(said.fileno())
             try:
                 while not stop.wait(FOLLOW_SECONDS if receiver.poll() is None else 0):
@@ -117,7 +120,7 @@ class Following:
             raise
 
     def _receive(self, said: int) -> subprocess.Popen[bytes]:
-        options = (f"--directory={self._directory / LOG}", f"--slot={self._slot}", "--synchronous", "-w")
+        options = (self._target, f"--slot={self._slot}", "--synchronous", "-w")
         return subprocess.Popen(  # noqa: S603 - PostgreSQL's own
             tools.command(self._receiver, *options, url=self._url),
             env=tools.environment(self._url),
@@ -126,6 +129,27 @@ class Following:
             stderr=said,
             start_new_session=True,  # a terminal's Ctrl-C is for us to pass on
         )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._directory / "lock").open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BackupError(f"{self._directory} is being followed by another process") from None
+            yield
+
+    def _end_left_over(self) -> None:
+        """A receiver whose parent was killed goes on by itself, and would keep the slot from ours."""
+        for process in psutil.process_iter(("name", "cmdline")):
+            if process.info["name"] == self._receiver.name and self._target in (process.info["cmdline"] or ()):
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGINT)
+                    process.wait(STOP_SECONDS_MAX)
+
+    @property
+    def _target(self) -> str:
+        return f"--directory={self._directory / LOG}"
 
     def _note(self, kept: Manifest, on_moment: Callable[[datetime], object]) -> None:
         """A database that is away for a while has nothing new; the receiver waits for it, too."""
@@ -141,7 +165,7 @@ class Following:
     def _note_erased(self, connection: Connection[Any], kept: Manifest) -> None:
         gone = [str(subject) for subject in people.erased(connection)]
         document = {"ledger_id": str(kept.ledger_id), "erased": gone}
-        manifest.write_whole(self._directory / ERASED, orjson.dumps(document))
+        manifest.write_whole(self._directory / ERASED, [orjson.dumps(document)])
 
 
 def _end(receiver: subprocess.Popen[bytes]) -> None:

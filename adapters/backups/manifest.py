@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,7 +58,7 @@ def write(directory: Path, manifest: Manifest) -> None:
         "keys": [key.document() for key in manifest.keys],
         "files": [file._asdict() for file in manifest.files],
     }
-    write_whole(directory / NAME, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    write_whole(directory / NAME, [orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)])
 
 
 def read(directory: Path) -> Manifest:
@@ -115,13 +115,13 @@ def begin(directory: Path) -> None:
     directory.chmod(0o700)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: Iterable[bytes]) -> None:
     """All of it or what was there before, also when the machine stops. Only the owner can read it."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -139,11 +139,6 @@ def sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def lines(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        yield from map(orjson.loads, file)
 
 
 def sha256_of(path: Path) -> str:

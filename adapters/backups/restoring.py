@@ -22,7 +22,6 @@ from adapters.backups import manifest, people, tools
 from adapters.backups.dump import DUMP
 from adapters.backups.following import BASE, ERASED, LOG, PARTIAL
 from adapters.backups.manifest import Kind, Manifest
-from adapters.backups.people import People
 from adapters.backups.tools import BackupError
 from adapters.embedded import MAJOR, EmbeddedPostgres
 from adapters.heads import signing_key_id
@@ -98,8 +97,9 @@ def restore(wish: Wish) -> Restored:
     manifest.check(wish.directory, kept)
     if kept.kind is Kind.FOLLOWED:
         return _recover(kept, wish)
-    found = None if wish.keys is None else people.read(wish.keys, kept.ledger_id)
-    return _load(kept, wish, found)
+    if wish.keys is not None:
+        people.check(wish.keys, kept.ledger_id)
+    return _load(kept, wish)
 
 
 def _refuse_wrong(kept: Manifest, wish: Wish) -> None:
@@ -138,14 +138,14 @@ def _refuse_wrong_copy(kept: Manifest, wish: Wish) -> None:
 # -- A dump ------------------------------------------------------------------------
 
 
-def _load(kept: Manifest, wish: Wish, found: People | None) -> Restored:
+def _load(kept: Manifest, wish: Wish) -> Restored:
     if is_database(wish.into):
-        return _fill(kept, wish, found, wish.into, None)
+        return _fill(kept, wish, wish.into, None)
     with _data_directory(Path(wish.into)) as server:
-        return _fill(kept, wish, found, server.start(), server)
+        return _fill(kept, wish, server.start(), server)
 
 
-def _fill(kept: Manifest, wish: Wish, found: People | None, url: str, server: EmbeddedPostgres | None) -> Restored:
+def _fill(kept: Manifest, wish: Wish, url: str, server: EmbeddedPostgres | None) -> Restored:
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         refuse_unless_durable(connection)
         major = connection.info.server_version // 10000
@@ -159,8 +159,8 @@ def _fill(kept: Manifest, wish: Wish, found: People | None, url: str, server: Em
         tools.run(tool, "--exit-on-error", "--single-transaction", "--no-owner", "--no-password", dump, url=url)
         migrate(url)
         with connection.transaction():
-            if found is not None:
-                people.put(connection, found)
+            if wish.keys is not None:
+                people.put(connection, wish.keys)
             _forget(connection)
             keyless = connection.execute(KEYLESS).rowcount
     return _restored(url, server, keyless, [])

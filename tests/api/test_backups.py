@@ -112,28 +112,28 @@ def test_no_key_no_password_and_no_view_is_in_a_dump(kept: Kept) -> None:
     assert "CREATE SCHEMA tickets" not in text
 
 
-def test_who_was_erased_stays_erased_whatever_keys_there_are(kept: Kept, target: str, tmp_path: Path) -> None:
-    """The file of keys is older than the erasure, and the dump is newer: the ledger's word counts."""
-    with fresh_database(target) as url, House(url, timekeeper=False) as house:
-        person = house.person("paula")
-        dump_ledger(url, tmp_path / "first", ALL, tmp_path / "old-keys.json")
-        assert person.delete("/v1/me").status == 204
-        dump_ledger(url, tmp_path / "second", ALL, tmp_path / "new-keys.json")
-    assert '"wrapped":null' in (tmp_path / "new-keys.json").read_text()
-    restore_backup(Wish(tmp_path / "second", target, None, tmp_path / "old-keys.json", False, SECRET))
-    assert name_of(target, person) is None
-    assert read(
-        target, b"select count(*) from secrets.passwords where account_id = '%s'" % person.user_id.encode()
-    ) == [(0,)]
+@pytest.fixture(scope="module")
+def later(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """The next backup, before which somebody was erased."""
+    directory = tmp_path_factory.mktemp("later")
+    assert kept.goes.delete("/v1/me").status == 204
+    dump_ledger(kept.house.database_url, directory / "dump", ALL, directory / "keys.json")
+    return kept._replace(directory=directory / "dump", keys=directory / "keys.json")
 
 
 def test_an_old_dump_with_the_newest_keys_does_not_know_who_was_erased_since(
-    kept: Kept, target: str, tmp_path: Path
+    kept: Kept, later: Kept, target: str
 ) -> None:
-    assert kept.goes.delete("/v1/me").status == 204
-    dump_ledger(kept.house.database_url, tmp_path / "later", ALL, tmp_path / "keys.json")
-    restore_backup(kept.wish(target, keys=tmp_path / "keys.json"))
+    assert f'["key","{kept.goes.user_id}","local-1",null]' in later.keys.read_text()
+    restore_backup(kept.wish(target, keys=later.keys))
     assert [name_of(target, person) for person in (kept.stays, kept.goes)] == ["Stella", None]
+
+
+def test_the_ledger_is_believed_before_keys_that_are_older(kept: Kept, later: Kept, target: str) -> None:
+    restore_backup(later.wish(target, keys=kept.keys))
+    assert [name_of(target, person) for person in (kept.stays, kept.goes)] == ["Stella", None]
+    left = "select count(*) from secrets.passwords where account_id = '%s'"
+    assert [read(target, (left % who.user_id).encode()) for who in (kept.stays, kept.goes)] == [[(1,)], [(0,)]]
 
 
 def test_without_keys_everybody_is_as_if_erased_and_the_ledger_still_is_what_was_signed(

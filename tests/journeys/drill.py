@@ -97,8 +97,11 @@ class Drill:
                 await asyncio.to_thread(self._keep_head, max(buyer.position for buyer in people.buyers))
             with self._step("backing up, and following"):
                 following = await asyncio.to_thread(self._follow)
-            with self._step(f"selling {self._orders:,} orders more"):
+            with self._step(f"selling {self._orders:,} orders more, the backup killed meanwhile and begun again"):
+                following.kill()
                 await self._sell(people, event)
+                following.wait()
+                following = await asyncio.to_thread(self._follow)
             with self._step("noting the books of this moment"):
                 await asyncio.to_thread(self._keep_head, max(buyer.position for buyer in people.buyers))
                 self.moment = await asyncio.to_thread(self._note)
