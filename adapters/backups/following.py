@@ -53,6 +53,7 @@ class Following:
         self._url = url
         self._directory = directory.resolve()
         self._slot = f"counterfoil_{sha256(str(self._directory).encode()).hexdigest()[:12]}"
+        self._away = False
         major = tools.server_major(url)
         self._copier, self._receiver = tools.find("pg_basebackup", major), tools.find("pg_receivewal", major)
 
@@ -66,6 +67,19 @@ class Following:
         if (self._directory / manifest.NAME).exists():
             return self._resumed()
         manifest.begin(self._directory)
+        try:
+            return self._begun()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def end(self) -> None:
+        """For good: the server need not keep anything for this directory any more. Raises BackupError."""
+        with self._alone():
+            self._end_left_over()
+            tools.run(self._receiver, "--drop-slot", f"--slot={self._slot}", "-w", url=self._url)
+
+    def _begun(self) -> Manifest:
         (self._directory / LOG).mkdir(mode=0o700)
         with closing(psycopg.connect(self._url, autocommit=True)) as connection:
             tools.run(self._receiver, "--create-slot", "--if-not-exists", f"--slot={self._slot}", "-w", url=self._url)
@@ -110,14 +124,17 @@ class Following:
             )
         return kept
 
+    def _abandon(self) -> None:
+        """Nothing is left, here or there: a slot that nobody reads from fills the server's disk."""
+        with suppress(BackupError):
+            tools.run(self._receiver, "--drop-slot", f"--slot={self._slot}", "-w", url=self._url)
+        for name in (BASE, LOG):
+            shutil.rmtree(self._directory / name, ignore_errors=True)
+        (self._directory / ERASED).unlink(missing_ok=True)
+
     def _copy(self) -> None:
-        base = self._directory / BASE
         options = ("--format=plain", "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "-w")
-        try:
-            tools.run(self._copier, f"--pgdata={base}", *options, url=self._url)
-        except BackupError:
-            shutil.rmtree(base, ignore_errors=True)
-            raise
+        tools.run(self._copier, f"--pgdata={self._directory / BASE}", *options, url=self._url)
 
     def _receive(self, said: int) -> subprocess.Popen[bytes]:
         options = (self._target, f"--slot={self._slot}", "--synchronous", "-w")
@@ -159,8 +176,11 @@ class Following:
                 self._note_erased(connection, kept)
             if row is not None:
                 on_moment(row[1].astimezone(UTC))
+            self._away = False
         except psycopg.OperationalError as error:
-            log.warning("database_away", error=str(error).strip())
+            if not self._away:
+                log.warning("database_away", error=str(error).strip())
+            self._away = True
 
     def _note_erased(self, connection: Connection[Any], kept: Manifest) -> None:
         gone = [str(subject) for subject in people.erased(connection)]

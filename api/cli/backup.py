@@ -57,14 +57,19 @@ def backup(
     follow: Annotated[
         bool, typer.Option("--follow", help="Copy the server's files and every change since, until stopped.")
     ] = False,
+    end: Annotated[bool, typer.Option("--end", help="It will not be followed on: the server may forget it.")] = False,
 ) -> None:
     """Dump the ledger without the keys of people; or follow it, so that any moment can be restored."""
     with _clear():
-        if follow and keys is not None:
+        if follow and end:
+            fail("--follow and --end are two different wishes")
+        if (follow or end) and keys is not None:
             fail("a copy of the server's files has the keys of people in it: --keys is for dumps")
         url, _, server = prepare(settings())
         try:
-            if follow:
+            if end:
+                _end(url, directory)
+            elif follow:
                 _follow(url, directory)
             else:
                 _dump(url, directory, keys)
@@ -104,7 +109,7 @@ def restore(
             _rebuild(restored.url)
             _repeat_erasures(config, restored, secret)
             restored.finish()
-        _tell(restored, into)
+        _tell(restored)
         if not good:
             fail("the restored ledger is not what was signed: use another backup")
 
@@ -133,9 +138,13 @@ def _follow(url: str, directory: Path) -> None:
         made = following.begin()
         _say(f"{directory} can be restored to any moment since {_text(made.at)}. Following, until stopped (Ctrl-C).")
         following.run(stop, lambda moment: status.update(f"followed up to {_text(moment)}"))
-    _note(
-        f"The server keeps what comes next: go on in {directory}, or drop the replication slot {following.slot} there."
-    )
+    _note(f"The server keeps what comes next: go on in {directory}, or say `counterfoil backup {directory} --end`.")
+
+
+def _end(url: str, directory: Path) -> None:
+    read_backup(directory)
+    Following(url, directory).end()
+    _say(f"{directory} can be restored up to where it was followed, and cannot be followed on.")
 
 
 @contextmanager
@@ -209,9 +218,9 @@ async def _erase(application: Application, person: UUID) -> None:
     await application.vault.destroy(person)
 
 
-def _tell(restored: Restored, into: str) -> None:
+def _tell(restored: Restored) -> None:
     at = f", recorded {_text(restored.recorded_at)}" if restored.recorded_at is not None else ""
-    _say(f"Restored up to position {restored.position:,}{at}, with its views, in {into.rpartition('@')[2]}.")
+    _say(f"Restored up to position {restored.position:,}{at}, with its views.")
     if restored.keyless:
         _say(f"{restored.keyless:,} accounts have no key any more: nobody can read who they were.")
     _note("Whoever keeps heads of later facts, reads Kafka or mirrors to a chain has to know: see docs/backups.md.")

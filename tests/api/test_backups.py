@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,7 +14,7 @@ import anyio
 import psycopg
 import pytest
 
-from adapters.backups import BackupError, Wish, dump_ledger, restore_backup, tools
+from adapters.backups import BackupError, Following, Wish, dump_ledger, restore_backup, tools
 from api.bootstrap import Application
 from api.settings import Settings
 from domain.account import Account, Role
@@ -258,3 +259,52 @@ def test_a_tool_that_fails_leaves_nothing_that_could_be_taken_for_a_backup(
         dump_ledger(kept.house.database_url, tmp_path / "new", ALL, None)
     with pytest.raises(BackupError, match="cut off before its end"):
         restore_backup(kept.wish("postgresql:///nowhere", directory=tmp_path / "new"))
+
+
+# -- Following -----------------------------------------------------------------------
+
+
+def slots(url: str) -> int:
+    [(count,)] = read(url, b"select count(*) from pg_replication_slots where slot_name like 'counterfoil_%'")
+    return int(count)
+
+
+def test_a_copy_that_fails_leaves_nothing_here_and_nothing_kept_on_the_server(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, directory, seen = kept.house.database_url, tmp_path / "copy", list[int]()
+
+    def fail(_: Following) -> None:
+        seen.append(slots(url))
+        raise BackupError("no space left")
+
+    monkeypatch.setattr(Following, "_copy", fail)
+    with pytest.raises(BackupError, match="no space left"):
+        Following(url, directory).begin()
+    assert (seen, slots(url), list(directory.iterdir())) == ([1], 0, [])
+
+
+def test_a_directory_that_is_not_followed_on_is_forgotten_by_the_server(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy itself is the drill's; here it is one file."""
+
+    def copy(_: Following) -> None:
+        (tmp_path / "base").mkdir()
+        (tmp_path / "base" / "backup_manifest").write_text('{"Files": []}')
+
+    monkeypatch.setattr(Following, "_copy", copy)
+    url = kept.house.database_url
+    made = Following(url, tmp_path).begin()
+    assert Following(url, tmp_path).begin() == made, "it goes on"
+    assert slots(url) == 1
+    with pytest.raises(BackupError, match="earliest moment that can be restored"):
+        restore_backup(Wish(tmp_path, str(tmp_path / "new"), made.at - timedelta(seconds=1), None, False, SECRET))
+    with pytest.raises(BackupError, match="name a data directory"):
+        restore_backup(Wish(tmp_path, url, None, None, False, SECRET))
+    Following(url, tmp_path).end()
+    assert slots(url) == 0
+    with pytest.raises(BackupError, match="the server no longer has what follows"):
+        Following(url, tmp_path).begin()
+    with pytest.raises(BackupError, match="has a dump in it"):
+        Following(url, kept.directory).begin()
