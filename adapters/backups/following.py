@@ -75,6 +75,8 @@ class Following:
 
     def end(self) -> None:
         """For good: the server need not keep anything for this directory any more. Raises BackupError."""
+        if manifest.read(self._directory).kind is not Kind.FOLLOWED:
+            raise BackupError(f"{self._directory} has a dump in it, which follows nothing")
         with self._alone():
             self._end_left_over()
             tools.run(self._receiver, "--drop-slot", f"--slot={self._slot}", "-w", url=self._url)

@@ -142,7 +142,6 @@ def _follow(url: str, directory: Path) -> None:
 
 
 def _end(url: str, directory: Path) -> None:
-    read_backup(directory)
     Following(url, directory).end()
     _say(f"{directory} can be restored up to where it was followed, and cannot be followed on.")
 

@@ -163,6 +163,27 @@ def test_the_commands_say_what_they_did(kept: Kept, target: str, tmp_path: Path)
         restore_backup(kept.wish(target))
 
 
+def test_a_ledger_that_was_altered_before_its_backup_is_told_and_is_a_failure(
+    kept: Kept, postgres: str, target: str, tmp_path: Path
+) -> None:
+    restore_backup(kept.wish(target))
+    with psycopg.connect(target) as connection:
+        connection.execute("alter table ledger.events disable trigger all")
+        connection.execute("update ledger.events set recorded_at = recorded_at - interval '1 day' where position = 3")
+        connection.execute("alter table ledger.events enable trigger all")
+        name = connection.info.dbname
+    dump_ledger(target, tmp_path / "dump", ALL, tmp_path / "keys")
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(f'drop database "{name}" with (force)'.encode())
+        server.execute(f'create database "{name}"'.encode())
+    environment = {"COUNTERFOIL_DATABASE_URL": kept.house.database_url, "COUNTERFOIL_SECRET": SECRET.decode()}
+    options = ("--into", target, "--keys", str(tmp_path / "keys"))
+    done = counterfoil("restore", str(tmp_path / "dump"), *options, environment=environment)
+    assert done.returncode == 1
+    assert "position 3: changed: recorded_at" in done.stdout
+    assert "error: the restored ledger is not what was signed" in done.stderr
+
+
 # -- What is refused -------------------------------------------------------------------
 
 
@@ -308,3 +329,5 @@ def test_a_directory_that_is_not_followed_on_is_forgotten_by_the_server(
         Following(url, tmp_path).begin()
     with pytest.raises(BackupError, match="has a dump in it"):
         Following(url, kept.directory).begin()
+    with pytest.raises(BackupError, match="has a dump in it"):
+        Following(url, kept.directory).end()
