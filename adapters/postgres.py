@@ -69,7 +69,7 @@ def migrate(url: str) -> list[str]:
 
 
 def _run_migrations(connection: Connection) -> list[str]:
-    _ensure_roles(connection)
+    ensure_roles(connection)
     connection.execute(
         "create table if not exists public.counterfoil_migrations"
         " (name text primary key, ran_at timestamptz not null default now())"
@@ -87,7 +87,7 @@ def _run_migrations(connection: Connection) -> list[str]:
     return ran
 
 
-def _ensure_roles(connection: Connection) -> None:
+def ensure_roles(connection: Connection) -> None:
     """Roles belong to the whole server, so another database's migration may be making them at this moment."""
     for role in ("counterfoil_app", "counterfoil_projector"):
         if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:

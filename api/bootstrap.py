@@ -14,6 +14,16 @@ from uuid import UUID
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.audit import Audit, audit_ledger
+from adapters.backups import (
+    BackupError,
+    Following,
+    Restored,
+    Wish,
+    dump_ledger,
+    is_database,
+    read_backup,
+    restore_backup,
+)
 from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
@@ -339,10 +349,12 @@ def replays_of(url: str) -> Replays:
 __all__ = [
     "Application",
     "Audit",
+    "BackupError",
     "ChainError",
     "DatabaseUnfitError",
     "DirectoryTakenError",
     "Followed",
+    "Following",
     "Form",
     "Found",
     "LedgerGapError",
@@ -353,17 +365,23 @@ __all__ = [
     "Replay",
     "ReplayRefusedError",
     "Replays",
+    "Restored",
     "StoredFact",
     "Wanted",
+    "Wish",
     "audit_ledger",
     "contract_source",
+    "dump_ledger",
     "export_ledger",
     "exportable",
     "grow_tree",
+    "is_database",
     "prepare",
+    "read_backup",
     "rebuild_views",
     "relay_again",
     "replays_of",
+    "restore_backup",
     "rotate_head_key",
     "run_feed",
     "run_projectors",

@@ -116,10 +116,14 @@ def _as_of(text: str) -> int | datetime | None:
         return None
     if text.isascii() and text.isdigit():
         return int(text)
+    return as_of_instant(text, "neither a position nor an")
+
+
+def as_of_instant(text: str, not_what: str = "no") -> datetime:
     try:
         instant: datetime = TypeAdapter(AwareDatetime).validate_python(text)
     except ValidationError:
-        fail(f"{text!r} is neither a position nor an RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
+        fail(f"{text!r} is {not_what} RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
     return instant
 
 

@@ -39,7 +39,7 @@ def verify(
     Exits with 0 when nothing was altered, 1 when something was, 2 when that cannot be told.
     """
     try:
-        kept = _read(heads) if heads is not None else Kept([], [])
+        kept = read_kept(heads) if heads is not None else Kept([], [])
         audit = _audit(kept)
         _report(audit, heads)
         if audit.findings:
@@ -105,7 +105,7 @@ def _report(audit: Audit, heads: Path | None) -> None:
         _say(f"nothing was altered up to position {audit.covered}")
 
 
-def _read(path: Path) -> Kept:
+def read_kept(path: Path) -> Kept:
     """Raises KeptFileError with the line that is neither a head nor a key."""
     kept = Kept([], [])
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -126,7 +126,7 @@ def _read(path: Path) -> Kept:
 
 def _keep(audit: Audit, path: Path) -> None:
     """What is in the file already is not written again."""
-    known = _read(path) if path.exists() and path.stat().st_size else Kept([], [])
+    known = read_kept(path) if path.exists() and path.stat().st_size else Kept([], [])
     documents = [key.document() for key in audit.keys if key not in known.keys]
     if audit.latest is not None and audit.latest not in known.heads:
         documents.append(audit.latest.document())
