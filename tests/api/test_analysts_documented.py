@@ -14,11 +14,15 @@ import psycopg
 import pytest
 
 from adapters.projector import Projector
+from api.ledger import TYPES_MAX
+from api.ledger_lines import PIECE_BYTES, STALL_SECONDS_MAX, STREAMS_MAX
+from api.policy import LEDGER_READER
+from api.types import PAGE_MAX
 from domain.account import Role
 from tests.adapters.ledger_parts import SECRET
 from tests.adapters.season import Season, store
 from tests.adapters.tree_parts import grow
-from tests.api.house import PASSWORD, House, fresh_database
+from tests.api.house import PASSWORD, House, fresh_database, unserved_app
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "analysts.md").read_text()
@@ -91,6 +95,20 @@ def test_every_block_is_one_that_is_run() -> None:
     assert len([fence for fence in fences if fence != "text"]) == len(BLOCKS)
     assert len([fence for fence in fences if fence == "text"]) == len([shown for *_, shown in BLOCKS if shown])
     assert len(QUERIES) >= 10
+
+
+def test_parameters_roles_and_bounds_are_the_documented_ones() -> None:
+    operation = unserved_app().openapi()["paths"]["/v1/ledger/events"]["get"]
+    section = TEXT.partition("## Over HTTP")[2].partition("## As files")[0]
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"\w+", row)}
+    assert documented == {one["name"] for one in operation["parameters"] if one["in"] == "query"}
+    who = " ".join(TEXT.partition("Who may: ")[2].partition("over HTTP")[0].split())
+    assert set(re.findall(r"`(\w+)`", who)) == set(LEDGER_READER.roles)
+    assert f"up to {TYPES_MAX} times" in section
+    assert f"up to {PAGE_MAX} facts" in section
+    assert f"At most {STREAMS_MAX} streams" in section
+    assert f"less than {PIECE_BYTES // 1024} KiB in {STALL_SECONDS_MAX:.0f} seconds" in " ".join(section.split())
 
 
 @pytest.mark.parametrize("number", range(len(QUERIES)))
