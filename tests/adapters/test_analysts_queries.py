@@ -19,8 +19,11 @@ from psycopg.errors import InsufficientPrivilege
 
 from adapters.postgres import conninfo, migrate
 from adapters.projector import Projector
+from adapters.rebuild import Rebuild
+from adapters.replays import Replays
 from domain.kernel import Aggregate
 from domain.ticket import Ticket
+from projections.registry import ALL
 from tests.adapters.analyst_answers import ANSWERS, Rows, left_at
 from tests.adapters.season import Season, Written, store
 from tests.projections.town import NOW, Town
@@ -183,6 +186,16 @@ def test_who_reads_can_neither_write_nor_see_what_is_secret(past: Past) -> None:
     append = "select ledger.append(array[gen_random_uuid()], array[1], array['ticket.paid'], array[''::bytea], array[''::bytea])"
     with pytest.raises(InsufficientPrivilege):
         past.reader.execute(append.encode())
+
+
+def test_who_reads_may_read_replays_and_views_that_were_made_anew(past: Past) -> None:
+    Replays(past.url, ALL).build("half_way", len(past.written) // 2)
+    Rebuild(past.url, ALL).run()
+    for table in ("half_way.orders", "orders.orders"):
+        row = past.reader.execute(f"select count(*) from {table}".encode()).fetchone()
+        assert row is not None
+        assert int(str(row[0])) > 0
+    Replays(past.url, ALL).drop("half_way")
 
 
 def test_who_reads_may_read_views_that_were_there_before_they_were(past: Past) -> None:

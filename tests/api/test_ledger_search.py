@@ -398,11 +398,11 @@ def test_who_stops_reading_is_hung_up_on_and_the_stream_is_free_again(
 
 def test_who_reads_slowly_but_reads_is_not_hung_up_on(large: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes in all: the time that is allowed is for a piece."""
-    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 1.0)
     sent: list[bytes] = []
 
     async def send(message: Message) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         sent.append(message.get("body", b""))
 
     async def receive() -> Message:
@@ -413,9 +413,26 @@ def test_who_reads_slowly_but_reads_is_not_hung_up_on(large: House, monkeypatch:
         await ledger_lines.LinesResponse(search)({"type": "http", "extensions": {}}, receive, send)
 
     large.run(stream())
-    assert len(sent) * 0.3 > 2.0
+    assert len(sent) * 0.2 > 1.0
     assert max(map(len, sent)) <= ledger_lines.PIECE_BYTES
     assert b"".join(sent).endswith(b'{"reached":1000,"complete":true}\n')
+
+
+def test_a_server_that_cannot_hang_up_is_told_that_the_reader_stalled(
+    large: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 0.1)
+
+    async def never(_: Message | None = None) -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def stream() -> None:
+        search = ledger_lines.Search(large.application, reader.Wanted((), None, None), 0, 1_000)
+        await ledger_lines.LinesResponse(search)({"type": "http"}, never, never)  # type: ignore[arg-type]
+
+    with pytest.raises(ledger_lines.ReaderStalledError):
+        large.run(stream())
+    assert ledger_lines.LinesResponse.under_way == 0
 
 
 def _settled(pages: list[int]) -> int:
