@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 from adapters.postgres import migrate
 from api.app import create_app
 from api.bootstrap import Application, grow_tree, run_projectors
+from api.http_server import Protocol
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 from domain.account import Role
@@ -146,7 +147,7 @@ class House:
         self.port = listener.getsockname()[1]
         app = create_app(self.application)
         self.document = Document(app.openapi())
-        config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
+        config = uvicorn.Config(app, http=Protocol, lifespan="on", log_config=None)
         self._server = uvicorn.Server(config)
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(listener, ready), name="api")
