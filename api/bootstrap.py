@@ -40,6 +40,7 @@ from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
+from adapters.what_if import WhatIf, decide_again
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
@@ -353,8 +354,10 @@ __all__ = [
     "Replays",
     "StoredFact",
     "Wanted",
+    "WhatIf",
     "audit_ledger",
     "contract_source",
+    "decide_again",
     "export_ledger",
     "exportable",
     "grow_tree",
