@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from psycopg import Connection
 
@@ -13,7 +14,8 @@ from adapters.fact_reader import LedgerGapError
 from adapters.replays import position_as_of
 from adapters.view_bulk import Progress
 from adapters.view_cursors import open_connection
-from commands.what_if import STREAM_TYPES, Intention, Intentions, Outcome, Redecision
+from commands.what_if import Redecision
+from commands.what_if_intentions import STREAM_TYPES, Intention, Intentions, Outcome
 from commands.what_if_rules import Rules
 from domain.kernel import Fact, UnknownTopicError, decode
 from projections.what_if import Comparison
@@ -70,11 +72,9 @@ class _Facts:
         self._gathering = Intentions()
 
     def intentions(self, connection: Connection[Any], until: int, on_progress: Progress) -> Iterator[Intention]:
-        cursor = connection.cursor(binary=True)
         for after in range(0, until, PAGE_FACTS):
             last = min(after + PAGE_FACTS, until)
-            cursor.execute(READ, (after, last), prepare=True)
-            page = cursor.fetchall()
+            page = self._read(connection, after, last)
             if len(page) != last - after:
                 raise LedgerGapError(f"{len(page)} facts between the positions {after} and {last}")
             for position, stream_id, topic, payload in page:
@@ -83,8 +83,23 @@ class _Facts:
                     if done is not None:
                         yield done
             on_progress(last, until)
-        if (done := self._gathering.end()) is not None:
+        done = self._gathering.end() if not self._cut_off(connection, until) else None
+        if done is not None:
             yield done
+
+    def _read(self, connection: Connection[Any], after: int, until: int) -> list[tuple[int, UUID, str, bytes]]:
+        return connection.cursor(binary=True).execute(READ, (after, until), prepare=True).fetchall()
+
+    def _cut_off(self, connection: Connection[Any], until: int) -> bool:
+        """Whether the end lies within what one command appended: as of then, it is not there."""
+        unread = self.unread
+        found = [
+            self._gathering.goes_on(position, stream_id, fact)
+            for position, stream_id, topic, payload in self._read(connection, until, until + 1)
+            if (fact := self._decode(topic, payload)) is not None
+        ]
+        self.unread = unread  # what comes later is not ours to count
+        return any(found)
 
     def _decode(self, topic: str, payload: bytes) -> Fact | None:
         if topic.partition(".")[0] not in STREAM_TYPES:

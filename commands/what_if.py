@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
 from uuid import UUID, uuid5
 
 from commands.kernel import Clock, Ledger, Metadata
@@ -28,87 +27,21 @@ from commands.order import (
     refund_order,
     settle,
 )
+from commands.what_if_intentions import FOLLOWING, Facts, Intention, Outcome
 from commands.what_if_ledger import MemoryLedger, Till, at_once
 from commands.what_if_rules import Changes, Rules
 from commands.what_if_tickets import act
-from domain.allowance import Allowance
 from domain.event import Event
 from domain.kernel import Fact, Refusal
 from domain.order import Line, Order, OrderStatus
 from domain.ticket import Ticket
 
-STREAM_TYPES = frozenset(kind.stream_type for kind in (Allowance, Event, Order, Ticket))
-"""Whose facts are decided again. Accounts and wallets stand as they are."""
-FOLLOWING = (Ticket.Held, Ticket.Paid, Ticket.Released, Allowance.Taken, Allowance.Returned)
-"""Facts that nobody asks for by themselves."""
 SYSTEM = Metadata("system:what-if", "WhatIf", UUID(int=0), "")
-
-Facts = Sequence[tuple[UUID, Fact]]
 
 
 class NeverAskedError(Refusal):
     code = "never-asked"
     title = "What this is about did not come to be, so nobody would have asked"
-
-
-class Intention(NamedTuple):
-    """What one command appended: the fact that was asked for, and those that followed from it."""
-
-    position: int
-    """Of the first of its facts."""
-    stream_id: UUID
-    facts: list[tuple[UUID, Fact]]
-
-    @property
-    def asked(self) -> Fact:
-        return self.facts[0][1]
-
-
-class Outcome(NamedTuple):
-    """One intention: what came of it in reality, and what would have."""
-
-    position: int
-    """0: nobody asked, it was due."""
-    stream_id: UUID
-    event_id: UUID
-    asked: str
-    """The topic of the fact that was asked for."""
-    recorded: Facts
-    decided: Facts
-    refusal: Refusal | None = None
-
-    @property
-    def same(self) -> bool:
-        return self.recorded == self.decided
-
-
-class Intentions:
-    """Puts facts that were appended together together again. One intention is in memory."""
-
-    def __init__(self) -> None:
-        self._open: Intention | None = None
-        self._last = 0
-
-    def take(self, position: int, stream_id: UUID, fact: Fact) -> Intention | None:
-        """The intention that this fact shows to be complete."""
-        done = None
-        if self._open is not None and position == self._last + 1 and _follows(self._open, stream_id, fact):
-            self._open.facts.append((stream_id, fact))
-        else:
-            done, self._open = self._open, Intention(position, stream_id, [(stream_id, fact)])
-        self._last = position
-        return done
-
-    def end(self) -> Intention | None:
-        done, self._open = self._open, None
-        return done
-
-
-def _follows(intention: Intention, stream_id: UUID, fact: Fact) -> bool:
-    asked = intention.asked
-    if isinstance(fact, Ticket.Cancelled):
-        return isinstance(asked, Order.Refunded) and stream_id in asked.ticket_ids
-    return isinstance(fact, FOLLOWING) and asked.stream_type == Order.stream_type
 
 
 class Redecision:
@@ -173,8 +106,6 @@ class Redecision:
         except Refusal as refused:
             refusal = refused
         decided = self._take_appended()
-        if decided == intention.facts:  # money that came too late is sent back, and that is refused
-            refusal = None
         return Outcome(
             intention.position,
             intention.stream_id,
@@ -234,7 +165,7 @@ class Redecision:
                 order.refuse_unless_payable(at=asked.at)  # the provider would not have been asked
                 self._settle(order.id, asked.payment_id, asked.provider, clock)
             case Order.LatePaymentRefunded():
-                self._settle(order.id, asked.payment_id, asked.provider, clock)
+                self._settle_late(order.id, asked, clock)
                 if self._store.find(Order, order.id).payment_id == asked.payment_id:
                     self._paid_only_here[order.known_event_id].append(order.id)
             case Order.Cancelled():
@@ -261,6 +192,13 @@ class Redecision:
     def _settle(self, order_id: UUID, payment_id: UUID, provider: str, clock: Clock) -> None:
         (order,) = at_once(self._store.load(Order, (order_id,)))
         at_once(settle(order, payment_id, Till(provider), ledger=self._ledger, clock=clock))
+
+    def _settle_late(self, order_id: UUID, asked: Order.LatePaymentRefunded, clock: Clock) -> None:
+        try:
+            self._settle(order_id, asked.payment_id, asked.provider, clock)
+        except Refusal:
+            if not self._store.appended:  # else it was sent back, as it was then
+                raise
 
     def _expire(self, order_id: UUID, clock: Clock) -> None:
         at_once(expire_order(ExpireOrder(order_id=order_id), ledger=self._ledger, clock=clock))
@@ -317,6 +255,8 @@ class Redecision:
                 order.date_entry(
                     entry_id=asked.entry_id, effective_at=asked.effective_at, reason=asked.reason, at=asked.at
                 )
+            case _:
+                raise TypeError(f"nobody has said how {asked.topic} is decided again")
         at_once(self._ledger.append(order))
 
     # -- What holders, organisers and gates did with tickets. ------------------------------

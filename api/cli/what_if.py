@@ -38,15 +38,15 @@ LIMITS = (
 
 
 def report(path: Path, as_of: int | datetime | None, json: Path | None) -> None:
-    """Decide again, and say what would have differed. Exits with 1 when the rules cannot be meant."""
+    """Decide again, and say what would have differed."""
     rules = _read(path)
     result = _decide(path, rules, as_of)
+    _show(result)
     if json is not None:
         try:
             json.write_bytes(orjson.dumps(_document(rules, result), option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             fail(f"{json}: {error.strerror}")
-    _show(result)
 
 
 def _read(path: Path) -> Rules:
@@ -109,8 +109,11 @@ def _show(result: WhatIf) -> None:
     if comparison.same:
         out.print("Nothing would have differed.")
         return
-    for total in comparison.totals():
-        out.print(_totals(total))
+    if not comparison.refusals and not comparison.changed():
+        out.print("No figure would have differed.")
+    else:
+        for total in comparison.totals():
+            out.print(_totals(total))
     if comparison.refusals:
         out.print(_refusals(comparison))
     if comparison.changed():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 from uuid import UUID
 
@@ -13,9 +16,13 @@ from adapters.what_if import WhatIf, decide_again
 from commands.event import CancelEvent
 from commands.order import CancelOrder, CorrectOrder, ExpireOrder, Item, PlaceOrder, RefundOrder
 from commands.ticket import CheckIn, TransferTicket
-from commands.what_if import Intentions, Redecision
+from commands.what_if import Redecision
+from commands.what_if_intentions import FOLLOWING, Intentions
+from commands.what_if_ledger import at_once
 from commands.what_if_rules import RulesError, read_rules
+from commands.what_if_tickets import act
 from domain.event import Event
+from domain.kernel import type_of_fact
 from domain.money import PRICE_MAX
 from domain.order import Order
 from projections.what_if import Figures
@@ -63,6 +70,13 @@ async def admit(shop: Shop, order: Order) -> None:
 
 async def end_hold(shop: Shop, order: Order) -> None:
     await shop.do(ExpireOrder(order_id=order.id))
+
+
+def head(shop: Shop) -> int:
+    with psycopg.connect(shop.database) as connection:
+        row = connection.execute("select position from ledger.head").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def after(shop: Shop, seconds: int) -> None:
@@ -316,12 +330,10 @@ async def test_a_price_that_no_ticket_may_have_is_no_rule(shop: Shop) -> None:
 async def test_it_ends_where_it_is_told_to(shop: Shop) -> None:
     event = await shop.event_on_sale(standing(3))
     await shop.order(event)
-    with psycopg.connect(shop.database) as connection:
-        row = connection.execute("select position from ledger.head").fetchone()
-        assert row is not None
+    then = head(shop)
     await shop.order(event)
-    result = what_if(shop, event, as_of=row[0])
-    assert result.position == row[0]
+    result = what_if(shop, event, as_of=then)
+    assert result.position == then
     assert figures(result, event)[0].orders == 1
     assert figures(what_if(shop, event), event)[0].orders == 2
 
@@ -352,3 +364,31 @@ async def test_names_that_nothing_has_are_told(shop: Shop) -> None:
         shop, event, f'[prices]\nStandng = 1\n[limits.tiers]\nStanding = 1\n[events."{BUYER}".holds]\nseconds = 1'
     )
     assert result.unmet == [f"events.{BUYER}", "prices.Standng"]
+
+
+@in_a_shop
+async def test_an_order_of_which_only_a_part_is_recorded_by_then_is_not_there(shop: Shop) -> None:
+    event = await shop.event_on_sale(standing(5))
+    before = head(shop)
+    await shop.order(event, 3)
+    assert head(shop) == before + 4
+    for as_of, orders in ((before, 0), (before + 1, 0), (before + 3, 0), (before + 4, 1)):
+        result = what_if(shop, event, as_of=as_of)
+        assert (figures(result, event)[0].orders, result.position) == (orders, as_of)
+        assert result.comparison.same
+
+
+# -- The house. --------------------------------------------------------------------------
+
+
+def test_every_fact_of_tickets_and_orders_is_decided_again() -> None:
+    """Whoever adds one says how."""
+    source = Path(inspect.getfile(act)).read_text() + inspect.getsource(Redecision)
+    for topic, kind in type_of_fact.items():
+        if topic.partition(".")[0] in ("ticket", "order") and kind not in FOLLOWING:
+            assert f"{kind.__qualname__}(" in source, f"nobody has said how {topic} is decided again"
+
+
+def test_in_memory_nobody_waits() -> None:
+    with pytest.raises(AssertionError, match="nothing to wait for"):
+        at_once(asyncio.sleep(0))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from commands.what_if_rules import Changes, RulesError, read_rules
+from commands.what_if_rules import Changes, Limits, Rules, RulesError, read_rules
 from domain.event import Event
 from tests.domain.event_facts import drafted, tier_added
 from tests.domain.happening import EVENT, OTHER_TIER, TIER, numbered
@@ -123,3 +126,11 @@ def test_what_cannot_be_meant_is_told_with_its_line(text: str, line: int, what: 
 def test_several_mistakes_are_told_at_once() -> None:
     with pytest.raises(RulesError, match=r"line 1: a: .*; line 2: b: "):
         read_rules("a = 1\nb = 2")
+
+
+def test_the_rules_of_the_documentation_are_rules() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "what-if.md").read_text(encoding="utf-8")
+    first, *_ = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    rules = read_rules(first)
+    assert rules.model_fields_set == set(Rules.model_fields)
+    assert rules.limits.model_fields_set == set(Limits.model_fields)
