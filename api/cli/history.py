@@ -53,7 +53,7 @@ def replay(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="With --what-if: write the whole comparison here.")] = None,
 ) -> None:
-    """The state of one aggregate as of then, or all facts up to then on standard output; or all views as of then."""
+    """One aggregate's state as of then, or all facts up to then; all views as of then; or what other rules would have made."""
     if (stream is not None) + bool(into) + bool(drop) + kept + (rules is not None) > 1:
         fail("a stream, --into, --drop, --list and --what-if are five different wishes")
     if json is not None and rules is None:

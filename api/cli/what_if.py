@@ -102,7 +102,7 @@ def _show(result: WhatIf) -> None:
         err.print(f"{result.unread:,} facts could not be read by this release and are left out", highlight=False)
     same, different = comparison.intentions[True], comparison.intentions[False]
     out.print(
-        f"As of position {result.position:,}: {same + different:,} intentions decided again, {different:,} differently.",
+        f"As of position {result.position:,}, intentions decided again: {same + different:,}; differently: {different:,}.",
         highlight=False,
         soft_wrap=True,
     )
