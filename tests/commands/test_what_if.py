@@ -378,6 +378,21 @@ async def test_an_order_of_which_only_a_part_is_recorded_by_then_is_not_there(sh
         assert result.comparison.same
 
 
+@in_a_shop
+async def test_what_ended_unpaid_takes_no_memory_but_its_name(shop: Shop) -> None:
+    event = await shop.event_on_sale(standing(9), max_tickets_per_buyer=9)
+    for _ in range(3):
+        order = await shop.order(event, 3)
+        await shop.do(CancelOrder(order_id=order.id, buyer_id=BUYER))
+    redecision, gathering = Redecision(read_rules("")), Intentions()
+    decided = []
+    for position, (stream_id, fact) in enumerate([*shop.history(), (event.id, Event.Ended(at=NOW))], 1):
+        if (intention := gathering.take(position, stream_id, fact)) is not None:
+            decided += redecision.take(intention)
+    assert all(outcome.same for outcome in decided)
+    assert redecision.size == len([event]) + 3, "an event and three orders; no tickets, no allowance"
+
+
 # -- The house. --------------------------------------------------------------------------
 
 
