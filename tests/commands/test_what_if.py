@@ -17,7 +17,7 @@ from commands.event import CancelEvent
 from commands.order import CancelOrder, CorrectOrder, ExpireOrder, Item, PlaceOrder, RefundOrder
 from commands.ticket import CheckIn, TransferTicket
 from commands.what_if import Redecision
-from commands.what_if_intentions import FOLLOWING, Intentions
+from commands.what_if_intentions import FOLLOWING, Intentions, Outcome
 from commands.what_if_ledger import at_once
 from commands.what_if_rules import RulesError, read_rules
 from commands.what_if_tickets import act
@@ -385,7 +385,7 @@ async def test_what_ended_unpaid_takes_no_memory_but_its_name(shop: Shop) -> Non
         order = await shop.order(event, 3)
         await shop.do(CancelOrder(order_id=order.id, buyer_id=BUYER))
     redecision, gathering = Redecision(read_rules("")), Intentions()
-    decided = []
+    decided: list[Outcome] = []
     for position, (stream_id, fact) in enumerate([*shop.history(), (event.id, Event.Ended(at=NOW))], 1):
         if (intention := gathering.take(position, stream_id, fact)) is not None:
             decided += redecision.take(intention)
