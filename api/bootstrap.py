@@ -50,6 +50,7 @@ from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
+from adapters.what_if import WhatIf, decide_again
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
@@ -368,9 +369,11 @@ __all__ = [
     "Restored",
     "StoredFact",
     "Wanted",
+    "WhatIf",
     "Wish",
     "audit_ledger",
     "contract_source",
+    "decide_again",
     "dump_ledger",
     "export_ledger",
     "exportable",
