@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from json import JSONDecoder
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Never
 
@@ -17,6 +19,9 @@ from projections.ledger_head import HeadKey, SignedHead, head_from, key_from
 
 CLEAN, ALTERED, CANNOT_TELL = 0, 1, 2
 """What it exits with."""
+
+
+NEXT = re.compile(r"\s*")
 
 
 class KeptFileError(ValueError):
@@ -39,7 +44,7 @@ def verify(
     Exits with 0 when nothing was altered, 1 when something was, 2 when that cannot be told.
     """
     try:
-        kept = _read(heads) if heads is not None else Kept([], [])
+        kept = read_kept(heads) if heads is not None else Kept([], [])
         audit = _audit(kept)
         _report(audit, heads)
         if audit.findings:
@@ -105,28 +110,51 @@ def _report(audit: Audit, heads: Path | None) -> None:
         _say(f"nothing was altered up to position {audit.covered}")
 
 
-def _read(path: Path) -> Kept:
-    """Raises KeptFileError with the line that is neither a head nor a key."""
+def read_kept(path: Path) -> Kept:
+    """Raises KeptFileError with the line that begins what is neither a head nor a key; OSError."""
     kept = Kept([], [])
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
+    for line, document in _documents(path):
         try:
-            document: dict[str, Any] = orjson.loads(line)
             if "public_key" in document:
                 kept.keys.append(key_from(document))
             else:
                 kept.heads.append(head_from(document))
-        except (TypeError, ValueError) as error:
-            raise KeptFileError(f"{path}, line {number}: {error}") from error
+        except TypeError as error:
+            raise KeptFileError(f"{path}, line {line}: this is not a signed head") from error
+        except ValueError as error:
+            raise KeptFileError(f"{path}, line {line}: {error}") from error
     if not kept.heads:
         raise KeptFileError(f"{path} has no head in it")
     return kept
 
 
+def _documents(path: Path) -> Iterator[tuple[int, Any]]:
+    """Whatever JSON follows each other, with lines between or without; each with the line where it begins."""
+    try:
+        text, decode = path.read_bytes().decode("utf-8-sig"), JSONDecoder().raw_decode
+    except UnicodeDecodeError as error:
+        raise KeptFileError(f"{path} is no text") from error
+    line, counted, at = 1, 0, _next(text, 0)
+    while at < len(text):
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            document, end = decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise KeptFileError(f"{path}, line {line}: this is not JSON") from error
+        several = document.get("items") if isinstance(document, dict) else None  # as /v1/ledger/heads answers
+        yield from ((line, one) for one in (several if isinstance(several, list) else [document]))
+        at = _next(text, end)
+
+
+def _next(text: str, at: int) -> int:
+    """Where something begins that is not a space."""
+    found = NEXT.match(text, at)
+    return found.end() if found is not None else at
+
+
 def _keep(audit: Audit, path: Path) -> None:
     """What is in the file already is not written again."""
-    known = _read(path) if path.exists() and path.stat().st_size else Kept([], [])
+    known = read_kept(path) if path.exists() and path.stat().st_size else Kept([], [])
     documents = [key.document() for key in audit.keys if key not in known.keys]
     if audit.latest is not None and audit.latest not in known.heads:
         documents.append(audit.latest.document())

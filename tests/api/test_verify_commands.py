@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
+from api.cli.verify import KeptFileError, read_kept
 from projections.ledger_head import SignedHead
 from projections.merkle import Frontier, consistency_ranges, prove
 from tests.adapters.ledger_parts import SECRET
@@ -111,6 +112,45 @@ def test_heads_that_are_none_tell_nothing(audited: Audited, spoil: Callable[[str
     ran = audited.run("verify", "--heads", audited.heads)
     assert ran.returncode == CANNOT_TELL
     assert said in ran.stderr
+
+
+def spellings(document: Json, more: Json) -> list[str]:
+    """A head and another one, or a key, as they may come to be in a file."""
+    one, other = json.dumps(document), json.dumps(more)
+    return [
+        f"{one}\n{other}\n",
+        f"{one}{other}",  # what was fetched twice and appended, without a line between
+        f"\ufeff\r\n{one}\r\n\r\n{other}",
+        f"{json.dumps(document, indent=2)}\n{json.dumps(more, indent=2)}\n",
+        json.dumps({"items": [document, more], "next_cursor": None}),
+    ]
+
+
+def test_heads_and_keys_are_read_however_they_were_collected(audited: Audited) -> None:
+    head, key = audited.kept[1], keys_of(audited.url)[0]
+    for text in spellings(head.document(), key.document()):
+        audited.heads.write_text(text)
+        assert read_kept(audited.heads) == ([head], [key]), text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has no head in it"),
+        (b'{"items": []}', "has no head in it"),
+        (b"\xff\xfe", "is no text"),
+        (b"\n\nnull", "line 3: this is not a signed head"),
+        (b'"a public_key"', "line 1: this is not a key"),
+        (b'\n{"public_key": "AA=="}', "line 2: this is not a key"),
+        (b'\n{"tree_size": 1', "line 2: this is not JSON"),
+        (b'{"ledger_id": null, "tree_size": 0, "root": null}', "line 1: this is not a signed head"),
+    ],
+)
+def test_a_file_of_heads_that_is_none_is_told_by_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "heads"
+    path.write_bytes(content)
+    with pytest.raises(KeptFileError, match=said):
+        read_kept(path)
 
 
 def test_a_file_that_is_not_there_tells_nothing(audited: Audited) -> None:
