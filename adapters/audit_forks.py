@@ -45,6 +45,13 @@ class Verdicts:
                 later = self._named(self._fitting[-1])
                 yield f"{self._named(head)}, was signed, and so was {later}, of facts that do not begin with those"
 
+        largest: SignedHead | None = None
+        for head in sorted(self._heads, key=lambda head: (head.at, head.tree_size)):
+            if largest is not None and head.tree_size < largest.tree_size:
+                yield f"{self._named(largest)}, was signed, and later {self._named(head)}: facts were taken away in between"
+            else:
+                largest = head
+
     def _named(self, head: SignedHead) -> str:
         whose = "the kept head" if head in self._kept else "its own head"
         return f"{whose} of {head.tree_size} facts, {told(head)}"

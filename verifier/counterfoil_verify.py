@@ -341,7 +341,7 @@ def unlisted(directory: Path, files: list[Json]) -> Iterator[str]:
 def gone_back(head: Head, kept: list[Head]) -> Iterator[str]:
     """A ledger only grows: a head that was signed later covers no less."""
     for known in kept:
-        if known.size > head.size and known.instant <= head.instant:
+        if known.size > head.size and known.instant < head.instant:
             yield f"positions {head.size + 1} to {known.size}: cut off: {known} covers them, and {head} does not"
 
 

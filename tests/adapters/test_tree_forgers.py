@@ -48,6 +48,12 @@ def signed(head: SignedHead) -> SignedHead:
     return head._replace(signature=HeadSigner(SECRET)._key(1).private.sign(head.signed_text))
 
 
+def stranger(kept: list[SignedHead], size: int) -> SignedHead:
+    """Of another history, signed when this one was about as long."""
+    at = max((head.at for head in kept if head.tree_size <= size), default=kept[0].at)
+    return signed(kept[0]._replace(tree_size=size, root=bytes(32), at=at))
+
+
 def make_anew(tamperer: Tamperer, kept: list[SignedHead]) -> None:
     """The tree of what is there now, and heads of the sizes and instants of those that were kept."""
     tamperer.do("delete from tree.nodes")
@@ -166,8 +172,7 @@ def test_two_kept_heads_of_one_size_cannot_both_be(tamperer: Tamperer, ledger: L
 
 @pytest.mark.parametrize("size", [1, 300, 600])
 def test_a_kept_head_that_does_not_begin_a_larger_one_is_told(tamperer: Tamperer, ledger: Ledger, size: int) -> None:
-    stranger = signed(ledger.kept[0]._replace(tree_size=size, root=bytes(32)))
-    audit = tamperer.audit([*ledger.kept, stranger])
+    audit = tamperer.audit([*ledger.kept, stranger(ledger.kept, size)])
     (fork,) = (finding for finding in audit.findings if finding.kind == "head")
     assert str(fork).startswith(f"head: the kept head of {size} facts, ")
     assert "the kept head of 601 facts" in fork.detail
@@ -176,16 +181,24 @@ def test_a_kept_head_that_does_not_begin_a_larger_one_is_told(tamperer: Tamperer
 def test_a_head_of_its_own_that_kept_ones_refute_is_told_and_accuses_no_fact(
     tamperer: Tamperer, ledger: Ledger
 ) -> None:
-    stranger = signed(ledger.kept[0]._replace(tree_size=300, root=bytes(32)))
-    statement = "insert into tree.heads values (300, 1, %s, %s, %s)"
-    tamperer.do(statement, stranger.root, stranger.at, stranger.signature)
+    other = stranger(ledger.kept, 300)
+    tamperer.do("insert into tree.heads values (300, 1, %s, %s, %s)", other.root, other.at, other.signature)
     (finding,) = tamperer.audit(ledger.kept).findings
     assert finding.kind == "head"
     assert finding.detail.startswith("its own head of 300 facts")
 
 
+def test_heads_of_which_the_later_covers_less_are_told(tamperer: Tamperer, ledger: Ledger) -> None:
+    """Both fit: the facts are there again. In between they were not."""
+    later = signed(ledger.kept[2]._replace(at=ledger.kept[-1].at + MOMENT))
+    (finding,) = tamperer.audit([*ledger.kept, later]).findings
+    assert finding.kind == "head"
+    assert finding.detail.startswith("the kept head of 601 facts")
+    assert "and later the kept head of 256 facts" in finding.detail
+
+
 def test_of_very_many_contradictions_the_first_are_told(tamperer: Tamperer, ledger: Ledger) -> None:
-    strangers = [signed(ledger.kept[0]._replace(tree_size=size, root=bytes(32))) for size in range(101, 151)]
+    strangers = [stranger(ledger.kept, size) for size in range(101, 151)]
     audit = tamperer.audit([*ledger.kept, *strangers])
     forks = [finding.detail for finding in audit.findings if finding.kind == "head"]
     assert len(forks) == 6
