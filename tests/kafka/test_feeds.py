@@ -194,10 +194,11 @@ def test_a_rebalance_that_ends_between_two_polls_is_not_forgotten(kafka: KafkaSe
         member.subscribe([topic])
         until(lambda: member.poll(500) or len(member.assignment()) == 1)
         admin.create_partitions({topic: 3})
-        until(member._coordinator.need_rejoin)
+        group = member._coordinator
+        until(group.need_rejoin)
         member.poll(0)
-        until(lambda: member._coordinator._join_task.is_done)
-        assert not member._coordinator.need_rejoin(), "kafka-python remembers by itself: `is_joining` can go"
+        until(lambda: group._join_task is not None and group._join_task.is_done)
+        assert not group.need_rejoin(), "kafka-python remembers by itself: `is_joining` can go"
         assert clients.is_joining(member)
         until(lambda: member.poll(500) or len(member.assignment()) == 3)
         assert not clients.is_joining(member)
