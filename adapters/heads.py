@@ -95,6 +95,11 @@ class HeadSigner:
         return Generation(number, key_id_of(private.public_key().public_bytes_raw()), private)
 
 
+def signing_key_id(secret: bytes, generation: int) -> str:
+    """The id of the key that this secret has for a generation: whether it is the secret that signed."""
+    return HeadSigner(secret)._key(generation).key_id  # noqa: SLF001 - of this module
+
+
 def is_signed(head: SignedHead, key: HeadKey) -> bool:
     """Whether the key, while it was valid, signed this head."""
     if head.key_id != key.key_id or head.at < key.valid_from:

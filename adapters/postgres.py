@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, get_args
 
 import psycopg
 from psycopg import AsyncConnection, Connection, sql
@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 MIGRATION_LOCK = 0x0C0F_0001
 """Advisory lock under which migrations run, so that two starting processes do not run them twice."""
 
-Role = Literal["counterfoil_app", "counterfoil_projector"]
+Role = Literal["counterfoil_app", "counterfoil_projector", "counterfoil_reader"]
 
 DURABLE = {"fsync": "on", "full_page_writes": "on"}
 SERVER_VERSION_MIN = 150000
@@ -69,7 +69,7 @@ def migrate(url: str) -> list[str]:
 
 
 def _run_migrations(connection: Connection) -> list[str]:
-    _ensure_roles(connection)
+    ensure_roles(connection)
     connection.execute(
         "create table if not exists public.counterfoil_migrations"
         " (name text primary key, ran_at timestamptz not null default now())"
@@ -87,9 +87,9 @@ def _run_migrations(connection: Connection) -> list[str]:
     return ran
 
 
-def _ensure_roles(connection: Connection) -> None:
+def ensure_roles(connection: Connection) -> None:
     """Roles belong to the whole server, so another database's migration may be making them at this moment."""
-    for role in ("counterfoil_app", "counterfoil_projector"):
+    for role in get_args(Role):
         if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
             with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
                 connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))

@@ -81,7 +81,7 @@ class Replays:
         began = monotonic()
         with closing(open_connection(self._url)) as connection, _alone(connection):
             self._check_name(connection, name)
-            position = _position(connection, as_of)
+            position = position_as_of(connection, as_of)
             _clear(connection)
             try:
                 shadows = self._fill(connection, name, position, stop or threading.Event(), on_progress)
@@ -159,7 +159,7 @@ class Replays:
             return [Replay(*row) for row in connection.execute(KEPT + b" order by position, name")]
 
 
-def _position(connection: Connection[Any], as_of: int | datetime | None) -> int:
+def position_as_of(connection: Connection[Any], as_of: int | datetime | None) -> int:
     """Raises ReplayRefusedError for what is still to come: it would be kept, and be wrong when it has come."""
     head = view_cursors.head(connection)
     if as_of is None:

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
 from hmac import new as hmac
+from importlib import import_module
+from threading import Thread
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_keys.constants import SECPK1_N
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
@@ -50,6 +50,7 @@ class Erc4361Proofs:
         self._domain = origin.netloc
         self._uri = f"{public_url}/v1/wallets"
         self._chain_id = chain_id
+        self._library: Thread | None = None
 
     def challenge(
         self, address: str, *, chain_id: int | None, account_id: UUID, version: int, at: datetime
@@ -68,6 +69,7 @@ class Erc4361Proofs:
             issued_at=_written(issued_at),
             expiration_time=_written(issued_at + LIFETIME),
         )
+        self._load_library()
         nonce = self._nonce(message, account_id, version)
         return Challenge(message=str(replace(message, nonce=nonce)), nonce=nonce, expires_at=issued_at + LIFETIME)
 
@@ -86,6 +88,12 @@ class Erc4361Proofs:
         parsed = parse(proof.message)
         if not compare_digest(parsed.nonce, self._nonce(parsed, account_id, version)):
             raise BadProofError("the message is not one that we gave this account, or it has been used")
+
+    def _load_library(self) -> None:
+        """It takes half a second, which no start should wait for: loaded while somebody reads what they are to sign."""
+        if self._library is None:
+            self._library = Thread(target=import_module, args=("eth_account",), name="eth-account", daemon=True)
+            self._library.start()
 
     def _refuse_foreign(self, message: Message) -> None:
         if (message.scheme, message.domain, message.uri) != (self._scheme, self._domain, self._uri):
@@ -118,6 +126,9 @@ def _signer(message: str, signature: str) -> str:
 
     Of the two signatures that anyone can make of one, only that with the lower s is taken (EIP-2). Raises BadProofError.
     """
+    from eth_account import Account  # noqa: PLC0415 - see `_load_library`
+    from eth_account.messages import encode_defunct  # noqa: PLC0415
+
     if SIGNATURE.fullmatch(signature) is None:
         raise BadProofError("a signature is 65 bytes in hexadecimal, after 0x", pointer="/signature")
     content = bytes.fromhex(signature[2:])

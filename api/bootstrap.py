@@ -14,6 +14,16 @@ from uuid import UUID
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.audit import Audit, audit_ledger
+from adapters.backups import (
+    BackupError,
+    Following,
+    Restored,
+    Wish,
+    dump_ledger,
+    is_database,
+    read_backup,
+    restore_backup,
+)
 from adapters.chain.node import ChainError
 from adapters.codes import Ed25519TicketCodes
 from adapters.embedded import EmbeddedPostgres, keep_secret
@@ -40,6 +50,7 @@ from adapters.tree_reader import NotInTreeError, TreeReader
 from adapters.vault import LocalMasterKey, PostgresVault
 from adapters.views import PostgresViews
 from adapters.wallet_proofs import Erc4361Proofs
+from adapters.what_if import WhatIf, decide_again
 from api.idempotency import InFlight
 from api.limits import RateLimits
 from api.settings import Settings
@@ -308,9 +319,11 @@ def run_relay(url: str, settings: Settings, secret: bytes, stop: threading.Event
 
 
 def _brokers(settings: Settings) -> KafkaSettings:
-    from adapters.kafka.clients import KafkaSettings  # noqa: PLC0415 - as above
+    from adapters.kafka.clients import Access, KafkaSettings  # noqa: PLC0415 - as above
 
-    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication)
+    name, password = settings.kafka_user or (None, None)
+    access = Access(settings.kafka_tls, settings.kafka_ca_file, name, password, settings.kafka_mechanism)
+    return KafkaSettings(settings.kafka_bootstrap, settings.kafka_partitions, settings.kafka_replication, access)
 
 
 def relay_again(url: str, after: int | None) -> bool:
@@ -337,10 +350,12 @@ def replays_of(url: str) -> Replays:
 __all__ = [
     "Application",
     "Audit",
+    "BackupError",
     "ChainError",
     "DatabaseUnfitError",
     "DirectoryTakenError",
     "Followed",
+    "Following",
     "Form",
     "Found",
     "LedgerGapError",
@@ -351,17 +366,25 @@ __all__ = [
     "Replay",
     "ReplayRefusedError",
     "Replays",
+    "Restored",
     "StoredFact",
     "Wanted",
+    "WhatIf",
+    "Wish",
     "audit_ledger",
     "contract_source",
+    "decide_again",
+    "dump_ledger",
     "export_ledger",
     "exportable",
     "grow_tree",
+    "is_database",
     "prepare",
+    "read_backup",
     "rebuild_views",
     "relay_again",
     "replays_of",
+    "restore_backup",
     "rotate_head_key",
     "run_feed",
     "run_projectors",

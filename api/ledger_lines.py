@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
+import structlog
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.bootstrap import Application, Found, Wanted
+from api.http_server import hang_up_of
 from api.openapi import Lines
 from api.types import to_json
 from commands.kernel import OverloadedError
@@ -16,15 +19,22 @@ from commands.kernel import OverloadedError
 NDJSON = "application/x-ndjson"
 PAGE_FACTS = 500
 """One page is in memory at a time, and no connection to the database is held while the reader takes it."""
+PIECE_BYTES = 1 << 16
+"""However large the facts of a page are, so little is sent at once."""
+STALL_SECONDS_MAX = 60.0
+"""A reader who has not taken a piece by then is hung up on: nobody keeps one of the streams by not reading it."""
 STREAMS_MAX = 32
 """At a time, in one process. Each is worth a page of memory, and takes a turn at the pool for every page."""
 RETRY_SECONDS = 10
+
+log = structlog.get_logger()
 
 LINES = Lines(
     NDJSON,
     'Facts as in `items`, one a line, and lines `{"reached": 4711, "complete": false}` where a long search has found'
     " nothing. The last line is one with `complete` true: without it the stream was cut short. Either way it goes on"
-    " `after` the last position that was read.",
+    f" `after` the last position that was read. Who takes less than {PIECE_BYTES // 1024} KiB in {STALL_SECONDS_MAX:.0f}"
+    " seconds is hung up on.",
 )
 
 
@@ -57,6 +67,10 @@ def _weight(part: str) -> tuple[str, float]:
     return media_type, 1.0
 
 
+class ReaderStalledError(Exception):
+    """What was sent has not been taken in time."""
+
+
 class LinesResponse(StreamingResponse):
     """Raises OverloadedError when too many are under way."""
 
@@ -70,9 +84,29 @@ class LinesResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         LinesResponse.under_way += 1
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, _in_time(send))
+        except ReaderStalledError:
+            log.warning("stream_stalled", client=scope.get("client"), seconds=STALL_SECONDS_MAX)
+            if (hang_up := hang_up_of(scope)) is None:
+                raise
+            hang_up()
+            while (await receive())["type"] != "http.disconnect":
+                pass  # until the server knows, it takes an answer that has no end for a mistake
         finally:
             LinesResponse.under_way -= 1
+
+
+def _in_time(send: Send) -> Send:
+    """The server makes us wait while the client does not take what was sent before."""
+
+    async def sent(message: Message) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS_MAX):
+                await send(message)
+        except TimeoutError as error:
+            raise ReaderStalledError from error
+
+    return sent
 
 
 async def _pages(search: Search) -> AsyncIterator[bytes]:
@@ -81,10 +115,16 @@ async def _pages(search: Search) -> AsyncIterator[bytes]:
         found = await search.page(PAGE_FACTS)
         search = search._replace(after=found.reached)
         if found.facts:
-            yield b"".join(to_json(fact._asdict()) + b"\n" for fact in found.facts)
+            for piece in _pieces(b"".join(to_json(fact._asdict()) + b"\n" for fact in found.facts)):
+                yield piece
         elif search.after < search.until:
             yield _progress(search.after, complete=False)
     yield _progress(search.after, complete=True)
+
+
+def _pieces(page: bytes) -> Iterator[bytes]:
+    for begin in range(0, len(page), PIECE_BYTES):
+        yield page[begin : begin + PIECE_BYTES]
 
 
 def _progress(reached: int, *, complete: bool) -> bytes:

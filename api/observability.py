@@ -11,7 +11,6 @@ from typing import Any
 import sentry_sdk
 import structlog
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -71,6 +70,10 @@ def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
     if sentry_dsn is not None:
         sentry_sdk.init(dsn=sentry_dsn, send_default_pii=False)
     if tracing():  # FastAPI makes the spans as soon as there is a provider
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - a tenth of a second
+            OTLPSpanExporter,
+        )
+
         provider = TracerProvider(resource=Resource.create({"service.name": service}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)

@@ -18,6 +18,8 @@ COUNT = re.compile("[0-9]{1,19}")
 PORT = re.compile("[0-9]{1,5}")
 BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 KAFKA_PARTITIONS = 6
+KAFKA_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+"""The first unless another is said."""
 
 
 class SettingsError(ValueError):
@@ -55,7 +57,13 @@ class Settings:
     """Of a topic that the relay has to make."""
     kafka_replication: int | None
     """Copies of such a topic. None: as many as the brokers make by default."""
-
+    kafka_tls: bool
+    kafka_ca_file: str | None
+    """Whom to believe that a broker is one, PEM. None: whom the system believes."""
+    kafka_user: tuple[str, str] | None
+    """Name and password. None: the brokers do not ask."""
+    kafka_mechanism: str
+    """How the password is shown to know (SASL)."""
     projectors: str
     """What feeds those views whose rows are of one stream alone: ``table`` or ``kafka``."""
 
@@ -91,6 +99,10 @@ class Settings:
             kafka_bootstrap=brokers,
             kafka_partitions=_count(env, "COUNTERFOIL_KAFKA_PARTITIONS", most=1_000) or KAFKA_PARTITIONS,
             kafka_replication=_count(env, "COUNTERFOIL_KAFKA_REPLICATION", most=100) or None,
+            kafka_tls=_one_of(env, "COUNTERFOIL_KAFKA_TLS", "off", "on") == "on",
+            kafka_ca_file=_file(env, "COUNTERFOIL_KAFKA_CA_FILE"),
+            kafka_user=_kafka_user(env),
+            kafka_mechanism=_one_of(env, "COUNTERFOIL_KAFKA_MECHANISM", *KAFKA_MECHANISMS),
             projectors=_projectors(env, brokers),
         )
 
@@ -117,10 +129,10 @@ def _admin(email: str | None, password: str | None) -> tuple[str | None, str | N
     return email, password
 
 
-def _one_of(env: Mapping[str, str], name: str, default: str, other: str) -> str:
+def _one_of(env: Mapping[str, str], name: str, default: str, *others: str) -> str:
     value = env.get(name) or default
-    if value not in (default, other):
-        raise SettingsError(f"{name} is either {default} or {other}, not {value!r}")
+    if value not in (default, *others):
+        raise SettingsError(f"{name} is either {' or '.join((default, *others))}, not {value!r}")
     return value
 
 
@@ -137,7 +149,7 @@ def _origins(text: str) -> tuple[str, ...]:
 def _public_url(env: Mapping[str, str]) -> str:
     host, port = env.get("COUNTERFOIL_HOST") or "127.0.0.1", env.get("COUNTERFOIL_PORT") or "8000"
     text = env.get("COUNTERFOIL_PUBLIC_URL") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
+    if not text.isascii() or urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc:
         raise SettingsError(f"COUNTERFOIL_PUBLIC_URL is not an address such as https://tickets.example: {text!r}")
     return text.rstrip("/")
 
@@ -160,6 +172,26 @@ def _brokers(text: str) -> tuple[str, ...]:
         if (found := BROKER.fullmatch(broker)) is None or not 0 < int(found[2]) < 65536:
             raise SettingsError(f"COUNTERFOIL_KAFKA_BOOTSTRAP has {broker!r}, which is not a broker's host:port")
     return brokers
+
+
+def _kafka_user(env: Mapping[str, str]) -> tuple[str, str] | None:
+    name, password = env.get("COUNTERFOIL_KAFKA_USERNAME"), env.get("COUNTERFOIL_KAFKA_PASSWORD")
+    if not name and not password:
+        return None
+    if not name or not password:
+        raise SettingsError("COUNTERFOIL_KAFKA_USERNAME and COUNTERFOIL_KAFKA_PASSWORD go together")
+    if env.get("COUNTERFOIL_KAFKA_MECHANISM") == "PLAIN" and env.get("COUNTERFOIL_KAFKA_TLS") != "on":
+        raise SettingsError(
+            "COUNTERFOIL_KAFKA_MECHANISM is PLAIN, which sends the password: COUNTERFOIL_KAFKA_TLS has to be on"
+        )
+    return name, password
+
+
+def _file(env: Mapping[str, str], name: str) -> str | None:
+    path = env.get(name) or None
+    if path is not None and not Path(path).is_file():
+        raise SettingsError(f"{name} is {path!r}, and there is no such file")
+    return path
 
 
 def _projectors(env: Mapping[str, str], brokers: tuple[str, ...]) -> str:

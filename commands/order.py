@@ -6,7 +6,7 @@ organiser limits it, the buyer's allowance are appended together, resting on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID, uuid5
@@ -120,7 +120,12 @@ class CorrectOrder(Command):
     reason: str
 
 
-async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Inventory, clock: Clock) -> Order:
+NewId = Callable[[], UUID]
+
+
+async def place_order(
+    command: PlaceOrder, *, ledger: Ledger, inventory: Inventory, clock: Clock, make_id: NewId = new_id
+) -> Order:
     """Hold the tickets: all of them or none.
 
     Raises NotOnSaleError, LimitExceededError, SoldOutError, SeatTakenError, InvalidError.
@@ -131,7 +136,7 @@ async def place_order(command: PlaceOrder, *, ledger: Ledger, inventory: Invento
         raise NotFoundError
     _refuse_ambiguous(command.items)
     _refuse_over_limits(event, command.items, at=now)
-    order = Order(id=new_id())
+    order = Order(id=make_id())
     picked: list[tuple[UUID, list[Pick]]] = []
     try:
         tickets = await _hold(command, event, order.id, picked, ledger=ledger, inventory=inventory, at=now)
@@ -267,13 +272,14 @@ async def pay_order(command: PayOrder, *, ledger: Ledger, providers: dict[str, P
         raise PaymentDeclinedError(capture.reason)
     for _ in range(RETRIES_MAX):
         try:
-            return await _settle(order, payment_id, provider, ledger=ledger, clock=clock)
+            return await settle(order, payment_id, provider, ledger=ledger, clock=clock)
         except ConflictError:  # the money is here: look again what has become of the order
             order = await ledger.load(Order, order.id)
     raise OverloadedError("the order keeps changing; try again")
 
 
-async def _settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, ledger: Ledger, clock: Clock) -> Order:
+async def settle(order: Order, payment_id: UUID, provider: PaymentProvider, *, ledger: Ledger, clock: Clock) -> Order:
+    """The money is here: the tickets are paid for, or it is sent back. Raises what kept them from being paid for."""
     now = clock()
     event = await ledger.peek(Event, order.known_event_id)
     try:
@@ -331,7 +337,12 @@ async def _let_go(order: Order, cause: str, *, ledger: Ledger, at: datetime) -> 
 
 
 async def refund_order(
-    command: RefundOrder, *, ledger: Ledger, providers: dict[str, PaymentProvider], clock: Clock
+    command: RefundOrder,
+    *,
+    ledger: Ledger,
+    providers: Mapping[str, PaymentProvider],
+    clock: Clock,
+    make_id: NewId = new_id,
 ) -> Order:
     """Give money back and end the tickets' right to enter. A ticket that was used or is gone already stays as it is.
 
@@ -344,7 +355,7 @@ async def refund_order(
     event = await ledger.peek(Event, order.event_id)
     if command.organizer_id is not None and event.organizer_id != command.organizer_id:
         raise NotFoundError
-    refund_id = new_id()
+    refund_id = make_id()
     amount = order.refund(refund_id=refund_id, ticket_ids=command.ticket_ids, reason=command.reason, at=now)
     wanted = command.ticket_ids if command.ticket_ids is not None else {line.ticket_id for line in order.lines}
     tickets = await ledger.load_all(Ticket, [line.ticket_id for line in order.lines if line.ticket_id in wanted])

@@ -78,7 +78,7 @@ class Broker:
     def __init__(self) -> None:
         self._directory = TemporaryDirectory(prefix="counterfoil-kafka-")
         self._home = Path(self._directory.name)
-        self._port, self._controller = _quiet_port(), _quiet_port()
+        self._port, self._controller = quiet_port(), quiet_port()
         self.bootstrap = f"{HOST}:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -88,7 +88,7 @@ class Broker:
             self._lay_out()
             self.start()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
@@ -147,10 +147,10 @@ class Broker:
 
     def _lay_out(self) -> None:
         shutil.copytree(_jars() / "formatted", self._home / "data")
-        properties = PROPERTIES.format(
-            host=HOST, port=self._port, controller=self._controller, data=self._home / "data"
-        )
-        (self._home / "server.properties").write_text(properties)
+        (self._home / "server.properties").write_text(self._configuration())
+
+    def _configuration(self) -> str:
+        return PROPERTIES.format(host=HOST, port=self._port, controller=self._controller, data=self._home / "data")
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -169,7 +169,7 @@ class Broker:
         self._guard.stdin.flush()
 
 
-def _quiet_port() -> int:
+def quiet_port() -> int:
     """One that no outgoing connection is given.
 
     Whoever looks again and again for a broker that has gone would sooner or later be given its port, be connected to

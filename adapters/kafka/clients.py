@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
 
@@ -35,6 +38,36 @@ ATTENDED_SECONDS_MAX = 30.0
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what they have to say, the relay says once, in its own words
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How brokers are spoken to, and who we are to them."""
+
+    tls: bool = False
+    ca_file: str | None = None
+    """Whom to believe that a broker is one, PEM. None: whom the system believes."""
+    username: str | None = None
+    """None: brokers do not ask."""
+    password: str | None = field(default=None, repr=False)
+    mechanism: str = "SCRAM-SHA-512"
+
+    def context(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self.ca_file) if self.tls else None
+
+    def config(self) -> dict[str, object]:
+        """In Kafka's own words."""
+        found: dict[str, object] = {
+            "security_protocol": f"{'SASL_' if self.username else ''}{'SSL' if self.tls else 'PLAINTEXT'}",
+            "ssl_context": self.context(),
+        }
+        if self.username:
+            found |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return found
+
+
 class KafkaSettings(NamedTuple):
     bootstrap: tuple[str, ...]
     """``host:port`` of some of the brokers."""
@@ -42,6 +75,7 @@ class KafkaSettings(NamedTuple):
     """Of a topic that is not there yet."""
     replication: int | None
     """Copies of it. None: as many as the broker makes by default."""
+    access: Access = Access()
 
 
 class NoBrokerError(OSError):
@@ -141,7 +175,7 @@ def _made(kind: Callable[..., Any], settings: KafkaSettings, **config: object) -
 
     Raises NoBrokerError, and KafkaError for a broker that does not do its part.
     """
-    _reach(settings.bootstrap)
+    _reach(settings)
     selector = NetworkSelector(client_id=CLIENT_ID)
     attendance = threading.Timer(ATTENDED_SECONDS_MAX, selector.stop)
     attendance.daemon = True
@@ -160,24 +194,40 @@ def _made(kind: Callable[..., Any], settings: KafkaSettings, **config: object) -
             request_timeout_ms=int(REQUEST_SECONDS_MAX * 1_000),
             reconnect_backoff_max_ms=int(RECONNECT_SECONDS_MAX * 1_000),
             kafka_client=connect,
+            **settings.access.config(),
             **config,
         )
-    except BaseException:
+    except BaseException as error:
         attendance.cancel()
         for made in network:  # a client that could not be made keeps its thread and its sockets (kafka-python 3.0)
             made.close()
         selector.close()
+        if isinstance(error, KafkaTimeoutError):  # all that it says, whatever the broker has said
+            raise NoBrokerError(
+                f"{', '.join(settings.bootstrap)} took the connection and has not let us in within"
+                f" {BOOTSTRAP_SECONDS_MAX:.0f} s: is it starting, or is our name, our password or TLS not what it expects?"
+            ) from error
         raise
     return client, attendance
 
 
-def _reach(bootstrap: tuple[str, ...]) -> None:
+def _reach(settings: KafkaSettings) -> None:
     """Before anything is made: a broker that is away is the usual case, and says so at once."""
-    for address in bootstrap:
+    context = settings.access.context()
+    for address in settings.bootstrap:
         host, _, port = address.rpartition(":")
+        host = host.strip("[]")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS_MAX).close()
+            with socket.create_connection((host, int(port)), REACH_SECONDS_MAX) as connection:
+                if context is not None:
+                    context.wrap_socket(connection, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            raise NoBrokerError(
+                f"{address} shows a certificate that is not believed: {error.verify_message}"
+            ) from error
+        except ssl.SSLError as error:
+            raise NoBrokerError(f"{address} does not speak TLS, or not with us: {error.reason}") from error
         except OSError:
             continue
         return
-    raise NoBrokerError(f"no broker answers at {', '.join(bootstrap)}")
+    raise NoBrokerError(f"no broker answers at {', '.join(settings.bootstrap)}")

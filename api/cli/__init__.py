@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli import admin, bench, chain, demo, export, history, relay, serving, verify
+from api.cli import admin, backup, bench, chain, demo, export, history, relay, serving, verify
 
 app = typer.Typer(
     name="counterfoil",
@@ -20,6 +20,8 @@ app.command()(history.rebuild)
 app.command()(verify.verify)
 app.command()(verify.keys)
 app.command()(export.export)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(demo.demo)
 app.command()(bench.bench)
 app.command()(chain.reconcile)

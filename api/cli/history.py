@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from rich.table import Table
 
 from api.bootstrap import Application, RebuildRunningError, StoredFact, prepare, rebuild_views
-from api.cli import replays
+from api.cli import replays, what_if
 from api.cli.console import clear_errors, fact_progress, fail, out, settings, with_application
 from domain.account import Account, EmailClaim
 from domain.allowance import Allowance
@@ -47,10 +48,20 @@ def replay(
     into: Annotated[str, typer.Option(help="Build all views as of then in a schema of this name, and keep it.")] = "",
     drop: Annotated[str, typer.Option(help="Drop the kept replay of this name.")] = "",
     kept: Annotated[bool, typer.Option("--list", help="Show the replays that are kept.")] = False,
+    rules: Annotated[
+        Path | None, typer.Option("--what-if", help="Decide everything again under these rules (TOML), and compare.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="With --what-if: write the whole comparison here.")] = None,
 ) -> None:
-    """The state of one aggregate as of then, or all facts up to then on standard output; or all views as of then."""
-    if (stream is not None) + bool(into) + bool(drop) + kept > 1:
-        fail("a stream, --into, --drop and --list are four different wishes")
+    """One aggregate's state as of then, or all facts up to then; all views as of then; or what other rules would have made."""
+    if (stream is not None) + bool(into) + bool(drop) + kept + (rules is not None) > 1:
+        fail("a stream, --into, --drop, --list and --what-if are five different wishes")
+    if json is not None and rules is None:
+        fail("--json goes with --what-if")
+    if rules is not None:
+        if after:
+            fail("--after goes with the export; --what-if needs the whole history")
+        return what_if.report(rules, _as_of(as_of), json)
     if into:
         return replays.build(into, _as_of(as_of))
     if drop:
@@ -116,10 +127,14 @@ def _as_of(text: str) -> int | datetime | None:
         return None
     if text.isascii() and text.isdigit():
         return int(text)
+    return as_of_instant(text, "neither a position nor an")
+
+
+def as_of_instant(text: str, not_what: str = "no") -> datetime:
     try:
         instant: datetime = TypeAdapter(AwareDatetime).validate_python(text)
     except ValidationError:
-        fail(f"{text!r} is neither a position nor an RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
+        fail(f"{text!r} is {not_what} RFC 3339 instant with an offset, like 2026-09-16T19:00:00Z")
     return instant
 
 

@@ -20,6 +20,7 @@ from api.app import create_app
 from api.bootstrap import Application, prepare
 from api.children import STOP_SECONDS_MAX, Child, Children, die_with_parent
 from api.cli.console import clear_errors, err, out, settings
+from api.http_server import Protocol
 from api.mirror import run_mirror
 from api.relay import relay_until_stopped
 from api.settings import Settings
@@ -127,7 +128,7 @@ async def _serve(config: Settings, url: str, secret: bytes, listener: socket.soc
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(application),
-            http="httptools",
+            http=Protocol,
             lifespan="on",
             access_log=False,
             log_level="warning",

@@ -37,7 +37,7 @@ async def one_fact(ledger: PostgresLedger, database: str) -> str:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("role", ["counterfoil_app", "counterfoil_projector"])
+@pytest.mark.parametrize("role", ["counterfoil_app", "counterfoil_projector", "counterfoil_reader"])
 async def test_the_application_lacks_the_right(one_fact: str, role: Role) -> None:
     before = rows_of(one_fact)
     with psycopg.connect(conninfo(one_fact, role), autocommit=True) as conn:

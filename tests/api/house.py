@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 from adapters.postgres import migrate
 from api.app import create_app
 from api.bootstrap import Application, grow_tree, run_projectors
+from api.http_server import Protocol
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 from domain.account import Role
@@ -135,9 +136,8 @@ class House:
 
     @property
     def head(self) -> int:
-        """The position of the ledger's last fact."""
-        position: int = self.anyone.get("/v1/ledger/head").ok()["position"]
-        return position
+        """The position of the ledger's last fact; the route waits for a signed head, up to a second."""
+        return self.run(self.application.head())
 
     # -- The API's thread --------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class House:
         self.port = listener.getsockname()[1]
         app = create_app(self.application)
         self.document = Document(app.openapi())
-        config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
+        config = uvicorn.Config(app, http=Protocol, lifespan="on", log_config=None)
         self._server = uvicorn.Server(config)
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(listener, ready), name="api")

@@ -90,7 +90,7 @@ def test_the_commands_of_the_readme_are_commands_of_ours() -> None:
         understood([name])
 
 
-@pytest.mark.parametrize("target", ["run", "test", "bench", "demo", "crash", "lint", "help"])
+@pytest.mark.parametrize("target", ["run", "test", "bench", "demo", "crash", "drill", "lint", "help"])
 def test_make_has_the_target(target: str) -> None:
     assert re.search(rf"^{target}:", text("Makefile"), re.MULTILINE)
     phony = re.search(r"^\.PHONY:(.*)$", text("Makefile"), re.MULTILINE)

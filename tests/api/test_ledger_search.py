@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from starlette.types import Message
 
 from adapters import reader
 from api import ledger_lines
@@ -371,6 +373,66 @@ def test_who_leaves_is_not_read_for_any_longer(large: House, pages: list[int]) -
     slow.leave()
     eventually(lambda: ledger_lines.LinesResponse.under_way == 0)
     assert len(pages) < LARGE // ledger_lines.PAGE_FACTS
+
+
+def test_who_stops_reading_is_hung_up_on_and_the_stream_is_free_again(
+    large: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = large.person("ana")
+    monkeypatch.setattr(ledger_lines, "STREAMS_MAX", 1)
+    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 1.0)
+    connections = large._server.server_state.connections
+    before = len(connections)
+    slow = Slow(ana)
+    taken = slow.take(1)
+    ana.get(PATH, headers=NDJSON).refused(503, "unavailable")
+    eventually(lambda: ledger_lines.LinesResponse.under_way == 0)
+    eventually(lambda: len(connections) <= before)
+    while some := slow.take(1 << 16):
+        taken += some
+    slow.leave()
+    assert b"complete" not in taken, "what comes in the end is what was on its way"
+    facts, _ = lines_of(ana.get(PATH, {"after": large.head - 3}, NDJSON))
+    assert len(facts) == 3
+
+
+def test_who_reads_slowly_but_reads_is_not_hung_up_on(large: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes in all: the time that is allowed is for a piece."""
+    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 1.0)
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0.2)
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def stream() -> None:
+        search = ledger_lines.Search(large.application, reader.Wanted((), None, None), 0, 1_000)
+        await ledger_lines.LinesResponse(search)({"type": "http", "extensions": {}}, receive, send)
+
+    large.run(stream())
+    assert len(sent) * 0.2 > 1.0
+    assert max(map(len, sent)) <= ledger_lines.PIECE_BYTES
+    assert b"".join(sent).endswith(b'{"reached":1000,"complete":true}\n')
+
+
+def test_a_server_that_cannot_hang_up_is_told_that_the_reader_stalled(
+    large: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_lines, "STALL_SECONDS_MAX", 0.1)
+
+    async def never(_: Message | None = None) -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def stream() -> None:
+        search = ledger_lines.Search(large.application, reader.Wanted((), None, None), 0, 1_000)
+        await ledger_lines.LinesResponse(search)({"type": "http"}, never, never)  # type: ignore[arg-type]
+
+    with pytest.raises(ledger_lines.ReaderStalledError):
+        large.run(stream())
+    assert ledger_lines.LinesResponse.under_way == 0
 
 
 def _settled(pages: list[int]) -> int:

@@ -83,6 +83,7 @@ def test_settings_mean_what_they_say() -> None:
         *(("COUNTERFOIL_PORT", value) for value in ("0", "-1", "65536", "80a", "8000.0", " 80", "²", "٣", "9" * 5000)),
         *(("COUNTERFOIL_RATE_LIMITS", value) for value in ("yes", "On", "0", "true")),
         *(("COUNTERFOIL_LOG_FORMAT", value) for value in ("text", "JSON")),
+        *(("COUNTERFOIL_PUBLIC_URL", value) for value in ("tickets.example", "https://", "https://bücher.example")),
         ("COUNTERFOIL_SECRET", "s" * 31),
         ("COUNTERFOIL_ADMIN_EMAIL", "root@example.com"),
         ("COUNTERFOIL_ADMIN_PASSWORD", "long enough"),

@@ -34,6 +34,7 @@ ROWS = (
     Row("tree-proof", "proof of inclusion at 1 M leaves: p50 ÷ a SELECT by primary key", 5, 3, at_most=True),
     Row("tree-verify", "verify of 1 M facts ÷ hashing their bytes in one loop", 0.3, 0.5),
     Row("export-memory", "memory of an export of 1 M facts as Parquet ÷ of 50 k", 1.2, 1.1, at_most=True),
+    Row("stream-memory", "memory of the API while 1 M facts are streamed ÷ 100 k", 1.1, 1.05, at_most=True),
     Row("gas-mint", "gas for a ticket minted to custody, 500 a batch", 2_150, 2_150, at_most=True, unit="gas"),
     Row("gas-deliver", "gas for a ticket to a new wallet", 48_500, 48_500, at_most=True, unit="gas"),
     Row("gas-check-in", "gas for a check-in, 500 random of 20,000 seats", 1_700, 1_700, at_most=True, unit="gas"),

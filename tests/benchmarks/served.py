@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 from api.client import Client, ConnectionLost
 from tests.benchmarks.harness import Bench, BenchError
@@ -29,13 +30,33 @@ async def served(bench: Bench, database_url: str, **more: str) -> AsyncIterator[
 
     ``more`` are settings that differ from those of `environment`.
     """
+    async with _served(bench, database_url, (), more) as server:
+        yield server.base_url
+
+
+class Server(NamedTuple):
+    base_url: str
+    pid: int
+
+
+@asynccontextmanager
+async def served_alone(bench: Bench, database_url: str) -> AsyncIterator[Server]:
+    """As `served`, the API and nothing beside it: the process is one whose memory tells what answers take."""
+    async with _served(bench, database_url, ("--no-worker",), {}) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _served(
+    bench: Bench, database_url: str, options: tuple[str, ...], more: dict[str, str]
+) -> AsyncIterator[Server]:
     port = _free_port()
     log = bench.directory / f"server-{port}.log"
-    with _process(environment(bench, database_url, port) | more, log) as process:
+    with _process(options, environment(bench, database_url, port) | more, log) as process:
         base_url = f"http://127.0.0.1:{port}"
         if not await _becomes_ready(base_url, process):
             raise BenchError(f"the server did not become ready: {_tail(log)}")
-        yield base_url
+        yield Server(base_url, process.pid)
 
 
 def _free_port() -> int:
@@ -46,12 +67,12 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _process(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(options: tuple[str, ...], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """It reads a pipe of ours, which ends when we do, however we do."""
     with (
         log.open("wb") as out,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.server"],
+            [sys.executable, "-m", "tests.benchmarks.server", *options],
             env=env,
             stdin=subprocess.PIPE,
             stdout=out,

@@ -1,11 +1,12 @@
 """The real server with two routes more: beside each command that is measured, a no-op that reads the same body.
 
-``python -m tests.benchmarks.server`` is ``counterfoil serve`` in every other respect, its worker included. It ends when
-whoever started it does.
+``python -m tests.benchmarks.server`` is ``counterfoil serve`` in every other respect, its worker included unless
+``--no-worker`` is said. It ends when whoever started it does.
 """
 
 from __future__ import annotations
 
+import sys
 from unittest.mock import patch
 
 from fastapi import FastAPI
@@ -39,4 +40,4 @@ def create_app(application: Application) -> FastAPI:
 if __name__ == "__main__":
     die_with_parent()
     with patch.object(serving, "create_app", create_app):
-        serving.serve(with_worker=True, processes=1)
+        serving.serve(with_worker="--no-worker" not in sys.argv, processes=1)

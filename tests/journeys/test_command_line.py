@@ -138,7 +138,7 @@ def test_status_shows_how_far_everything_is(past: Past) -> None:
         (("replay", "--into", "orders"), "the name orders is reserved"),
         (("replay", "--drop", "orders"), "no replay is kept as orders"),
         (("replay", "--into", "audit", "--as-of", "2199-01-01T00:00:00Z"), "still to come"),
-        (("replay", "--into", "audit", "--drop", "audit"), "four different wishes"),
+        (("replay", "--into", "audit", "--drop", "audit"), "five different wishes"),
         (("rebuild", "nonsense"), "there is no view 'nonsense'"),
         (("admin", "roles", "nobody@example.com", "gate"), "nobody is registered with this address"),
         (("admin", "create", "new@example.com", "--password", "short"), "at least 8 characters"),

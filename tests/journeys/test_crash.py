@@ -13,6 +13,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from api.client import Client
 from projections.registry import ALL
 from tests.journeys.crash_audit import Books, check_journal
@@ -22,6 +24,8 @@ from tests.server import Server, verdicts
 
 KILLS = int(os.environ.get("COUNTERFOIL_CRASH_KILLS", "20"))
 SEED = int(os.environ.get("COUNTERFOIL_CRASH_SEED", "20180916"))
+SECONDS_PER_KILL_MAX = 45.0
+"""A start or two, and people served; five on an idle machine, and many more on a busy one."""
 BUYERS = 10
 CONNECTIONS = 24
 AGAIN_AT_ONCE = 8
@@ -37,6 +41,7 @@ REFUSALS = {"sold-out", "seat-taken", "payment-declined", "already-checked-in"}
 """What people must have met where others were first."""
 
 
+@pytest.mark.timeout(SECONDS_PER_KILL_MAX * KILLS)
 def test_nothing_is_lost_or_done_twice_however_often_the_server_is_killed(tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         asyncio.run(_rush_and_audit(server))

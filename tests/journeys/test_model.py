@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -324,3 +325,12 @@ def world(server: Server) -> Iterator[World]:
 @pytest.mark.timeout(SHRINKING_SECONDS_MAX)
 def test_the_api_and_the_model_agree(world: World) -> None:
     run_state_machine_as_test(lambda: Ticketing(world), settings=BOOK)  # type: ignore[arg-type]
+
+
+def test_decided_again_under_the_rules_of_then_nothing_would_have_differed(server: Server, tmp_path: Path) -> None:
+    """Of everything that the model and the API did to each other, through two hands: the API's and the timekeeper's."""
+    rules = tmp_path / "rules.toml"
+    rules.touch()
+    ran = server.command("replay", "--what-if", str(rules))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "Nothing would have differed.", ran.stdout

@@ -18,7 +18,7 @@ from tests.projections.town import Town
 from tests.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
 
-def _skip_or_fail(reason: str) -> None:
+def skip_or_fail(reason: str) -> None:
     """Where checks are made for everybody, one that is not made is an error."""
     text = f"no Kafka: {reason}; name a broker with {kafka_broker.NAMED}"
     if os.environ.get("CI") == "true":
@@ -32,7 +32,7 @@ def shared_bootstrap() -> Iterator[str]:
         yield named
         return
     if (reason := kafka_broker.missing()) is not None:
-        _skip_or_fail(reason)
+        skip_or_fail(reason)
     with Broker() as broker:
         yield broker.bootstrap
 
@@ -49,7 +49,7 @@ def kafka(shared_bootstrap: str) -> KafkaSettings:
 def broker() -> Iterator[Broker]:
     """A broker of the test's own, to be killed."""
     if (reason := kafka_broker.missing()) is not None:
-        _skip_or_fail(reason)
+        skip_or_fail(reason)
     with Broker() as broker:
         yield broker
 
