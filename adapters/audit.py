@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import Connection
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
+from adapters.audit_forks import Verdicts, doubtful_keys, told
 from adapters.audit_search import ALTERED_MAX, Search
 from adapters.audit_sweep import STRAYS_MAX, Part, Progress, Swept, joined, parts_of, sweep_part
 from adapters.audit_tree import CHUNK, LeafSource, Source, StoredNodes, hashes_of, stored_chunk, table_chunk
@@ -23,7 +25,6 @@ from adapters.ledger_rows import canonical_rows
 from adapters.postgres import conninfo
 from projections.canonical import position_of
 from projections.ledger_head import HeadKey, SignedHead, key_id_of
-from projections.merkle import Range
 from projections.tampering import NEAR_POSITIONS, Finding, Kind, Scene, explain, runs
 
 OWN_HEADS_MAX = 1_000
@@ -33,6 +34,7 @@ PARALLEL_PARTS_MIN = 4
 """Fewer are done before another process has begun."""
 DIFFERING_MAX = 64
 """Heads that do not fit from which facts are looked for."""
+FORKS_TOLD_MAX = 5
 NEAR = range(-NEAR_POSITIONS, NEAR_POSITIONS + 1)
 
 
@@ -82,6 +84,8 @@ class _Audit:
         self._head = self._scalar(b"select position from ledger.head")
         self._ledger_id = self._scalar(LEDGER_ID)
         self._kept = [head for head in kept if self._trusts(head)]
+        for doubtful in doubtful_keys(keys, self._own_keys, self._kept):
+            self._say_of_heads(doubtful, 1)
         self._own = self._own_heads()
 
     def run(self, on_progress: Progress, info: str | None) -> Audit:
@@ -91,11 +95,11 @@ class _Audit:
             self._doubts.append("there is no signed head to hold the ledger to")
         sizes = sorted({head.tree_size for head in heads})
         swept = joined(self._sweep(sizes, info), sizes, on_progress)
-        differing = [head for head in heads if swept.roots.get(head.tree_size) != head.root]
-        if differing:
-            good = max((h.tree_size for h in heads if swept.roots.get(h.tree_size) == h.root), default=0)
-            self._locate(swept, differing, good, covered)
-        self._look_at_the_rest(swept, covered, explained=bool(differing))
+        verdicts = Verdicts(heads, self._kept, swept.roots)
+        self._tell_forks(list(verdicts.forks()))
+        if verdicts.altered:
+            self._locate(swept, verdicts, covered)
+        self._look_at_the_rest(swept, covered, explained=bool(verdicts.altered))
         findings = sorted(self._findings, key=lambda finding: (finding.first, finding.kind))
         latest = self._own[0] if self._own else None
         return Audit(swept.rows, covered, len(heads), len(self._kept), findings, self._doubts, latest, self._own_keys)
@@ -104,7 +108,7 @@ class _Audit:
 
     def _trusts(self, head: SignedHead) -> bool:
         key = self._keys.get(head.key_id)
-        what = f"the kept head of {head.tree_size} facts, {head.at:%Y-%m-%d %H:%M:%S} UTC"
+        what = f"the kept head of {head.tree_size} facts, {told(head)}"
         if head.ledger_id != self._ledger_id:
             self._doubts.append(f"{what}, is of another ledger: {head.ledger_id}")
         elif key is None:
@@ -125,7 +129,8 @@ class _Audit:
 
     def _own_heads(self) -> list[SignedHead]:
         found = self._read("heads", lambda: latest_heads(self._connection, OWN_HEADS_MAX))
-        good = [head for head in found if (key := self._keys.get(head.key_id)) is not None and is_signed(head, key)]
+        keys = self._keys | {key.key_id: key for key in self._own_keys}  # what it says itself holds for its own
+        good = [head for head in found if (key := keys.get(head.key_id)) is not None and is_signed(head, key)]
         sizes = [head.tree_size for head in found if head not in good]
         if sizes:
             listed = ", ".join(str(size) for size in sizes[:5])
@@ -139,8 +144,8 @@ class _Audit:
         try:
             with self._connection.transaction():
                 return read()
-        except psycopg.DataError as error:
-            self._say_of_heads(f"its {what} cannot be read: {error}", 1)
+        except (psycopg.DataError, UndefinedTable, UndefinedColumn) as error:
+            self._say_of_heads(f"its {what} cannot be read: {str(error).partition(chr(10))[0]}", 1)
             return []
 
     def _say_of_heads(self, detail: str, count: int) -> None:
@@ -161,17 +166,23 @@ class _Audit:
 
     # -- Where it does not fit -----------------------------------------------------
 
-    def _locate(self, swept: Swept, differing: list[SignedHead], good: int, covered: int) -> None:
-        search = Search(self._sources(swept), good)
+    def _tell_forks(self, forks: Sequence[str]) -> None:
+        for detail in forks[:FORKS_TOLD_MAX]:
+            self._say_of_heads(detail, 1)
+        more = len(forks) - FORKS_TOLD_MAX
+        self._say_of_heads(f"{more} more of such contradictions between heads", max(0, more))
+
+    def _locate(self, swept: Swept, verdicts: Verdicts, covered: int) -> None:
+        search, differing = Search(self._sources(swept)), verdicts.altered
         some = differing if len(differing) <= DIFFERING_MAX else differing[: DIFFERING_MAX - 1] + differing[-1:]
         for head in some:
-            search.descend(Range(0, head.tree_size), head.root)
+            search.look_into(head.tree_size, head.root, verdicts.good(head))
         if search.is_full:
             self._doubts.append(f"the first {ALTERED_MAX:,} altered facts are told; there may be more")
         self._findings += explain(self._scene(swept, search, covered))
         self._findings += [
             Finding(
-                Kind.UNCLEAR, r.start + 1, r.end, "something is not what was signed; the stored tree was altered, too"
+                Kind.UNCLEAR, r.start + 1, r.end, "something is not what was signed; the stored tree does not tell what"
             )
             for r in search.unclear
         ]

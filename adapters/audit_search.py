@@ -14,10 +14,9 @@ ALTERED_MAX = 1_000
 class Search:
     """``sources``: the first is what is there now; the others are what it may once have been."""
 
-    def __init__(self, sources: Sequence[Source], good: int) -> None:
-        """``good``: so many facts are what they were, because a head that covers them says so."""
+    def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        self._good = good
+        self._good = 0
         self.altered: dict[int, bytes] = {}
         """By leaf, counted from 0: its hash when it was signed."""
         self.unclear: list[Range] = []
@@ -27,7 +26,12 @@ class Search:
     def is_full(self) -> bool:
         return len(self.altered) >= ALTERED_MAX
 
-    def descend(self, leaves: Range, signed: bytes) -> None:
+    def look_into(self, size: int, root: bytes, good: int) -> None:
+        """Find what is not as it was when this root was signed of so many facts; the first ``good`` of them are."""
+        self._good = good
+        self._descend(Range(0, size), root)
+
+    def _descend(self, leaves: Range, signed: bytes) -> None:
         table = self._sources[0]
         if leaves.end <= self._good or self.is_full or range_hash(table, leaves) == signed:
             return
@@ -37,8 +41,8 @@ class Search:
         left, right = Range(leaves.start, leaves.split), Range(leaves.split, leaves.end)
         for left_hash, right_hash in self._pairs(left, right):
             if node_hash(left_hash, right_hash) == signed:
-                self.descend(left, left_hash)
-                self.descend(right, right_hash)
+                self._descend(left, left_hash)
+                self._descend(right, right_hash)
                 return
         self._give_up(Range(max(leaves.start, self._good), leaves.end))
 

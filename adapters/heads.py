@@ -25,7 +25,11 @@ ACTIVE = b"select generation, key_id from tree.keys order by generation desc lim
 NEW_KEY = b"""
     insert into tree.keys (generation, key_id, public_key, valid_from)
     values (%s, %s, %s, greatest(clock_timestamp(), (select max(signed_at) + interval '1 microsecond' from tree.heads)))"""
-INSTANT = b"select greatest(clock_timestamp(), max(valid_from)) from tree.keys"
+INSTANT = b"""
+    select greatest(clock_timestamp(), max(valid_from), (
+               select signed_at + interval '1 microsecond' from tree.heads order by tree_size desc, generation desc limit 1))
+      from tree.keys"""
+"""Later than any before, whatever the clock says: of two heads the later one covers no less."""
 NEW_HEAD = b"insert into tree.heads (tree_size, generation, root, signed_at, signature) values (%s, %s, %s, %s, %s)"
 NOTIFY = b"select pg_notify(%s, %s)"
 KEYS = b"""

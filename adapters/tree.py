@@ -13,11 +13,11 @@ from psycopg import Connection
 
 from adapters.fact_reader import LedgerGapError
 from adapters.follower import LEDGER_CHANNEL
-from adapters.heads import HeadSigner
+from adapters.heads import HeadSigner, latest_heads
 from adapters.ledger_rows import leaf_of, stored_rows
 from adapters.postgres import conninfo
 from projections.ledger_head import SignedHead
-from projections.merkle import Frontier, Range, cover
+from projections.merkle import Frontier, Range, cover, fold
 
 TREE_LOCK = 0x0C0F_0009
 """Advisory lock of the one builder. It is the session's, so it ends with the connection the builder writes on."""
@@ -51,6 +51,10 @@ INSERT = b"""
 log = structlog.get_logger()
 
 
+class TreeForkedError(RuntimeError):
+    """What is stored does not begin with what was signed. To sign it would be to testify against oneself."""
+
+
 class TreeBuilder:
     """Synchronous: for a thread or a process of its own."""
 
@@ -61,7 +65,7 @@ class TreeBuilder:
     def run(self, stop: threading.Event) -> None:
         """Build, or stand by until whoever builds goes; connect again when the connection breaks. Until told to stop.
 
-        Raises LedgerGapError when the ledger is not whole, psycopg.Error when the database has failed FAILURES_MAX
+        Raises LedgerGapError when the ledger is not whole, TreeForkedError, psycopg.Error when the database has failed FAILURES_MAX
         times in a row.
         """
         failures = 0
@@ -79,7 +83,10 @@ class TreeBuilder:
                 stop.wait(min(BACKOFF_SECONDS * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX))
 
     def catch_up(self) -> SignedHead | None:
-        """Bring the tree to the ledger's head and sign it, unless somebody else is building. The head if it was new."""
+        """Bring the tree to the ledger's head and sign it, unless somebody else is building. The head if it was new.
+
+        Raises LedgerGapError, TreeForkedError.
+        """
         with closing(open_connection(self._url)) as connection:
             if not _try_to_lead(connection):
                 return None
@@ -97,7 +104,7 @@ class TreeBuilder:
             began, busy_from, head = monotonic(), thread_time(), growth.head
             leaves = growth.step()
             due = due or leaves > 0
-            if due and began - signed_at >= HEAD_SECONDS_MIN:
+            if due and growth.is_signable and began - signed_at >= HEAD_SECONDS_MIN:
                 self._sign(connection, growth)
                 due, signed_at = False, began
             interval = _interval(growth.head - growth.size, thread_time() - busy_from, is_moving=growth.head > head)
@@ -120,6 +127,9 @@ class Growth:
         self._frontier = Frontier(size, _peaks(connection, size))
         self.head = size
         """The ledger's last position, as of the last step."""
+        self._signed = next(iter(latest_heads(connection, 1)), None)
+        if self._signed is not None and self._signed.tree_size <= size:
+            _hold_to(self._signed, fold(_peaks(connection, self._signed.tree_size)))
 
     @property
     def size(self) -> int:
@@ -129,19 +139,35 @@ class Growth:
     def root(self) -> bytes:
         return self._frontier.root()
 
+    @property
+    def is_signable(self) -> bool:
+        """A tree that was lost is first built up to where it was signed."""
+        return self._signed is None or self.size >= self._signed.tree_size
+
     def step(self) -> int:
-        """Take in what follows, up to a batch, in one transaction; how many leaves it was. Raises LedgerGapError."""
+        """Take in what follows, up to a batch, in one transaction; how many leaves it was.
+
+        Raises LedgerGapError, TreeForkedError.
+        """
         size = self.size
         self.head = _number(self._connection, HEAD)
         if self.head < size:
             raise LedgerGapError(f"the ledger ends at position {self.head}, and its tree has {size} leaves")
         until = min(self.head, size + BATCH_FACTS_MAX)
+        if self._signed is not None and size < self._signed.tree_size:
+            if self.head < self._signed.tree_size:
+                raise LedgerGapError(
+                    f"the ledger ends at position {self.head}, and {self._signed.tree_size} facts were signed"
+                )
+            until = min(until, self._signed.tree_size)
         if until == size:
             return 0
         rows = [row for page in stored_rows(self._connection, size, until) for row in page]
         if len(rows) != until - size:
             raise LedgerGapError(f"{len(rows)} facts between the positions {size} and {until}")
         firsts, lasts, hashes = self._grow(rows)
+        if self._signed is not None and self.size == self._signed.tree_size:
+            _hold_to(self._signed, self.root)
         self._connection.execute(INSERT, (firsts, lasts, hashes), prepare=True)
         return len(rows)
 
@@ -177,6 +203,11 @@ def rotate_head_key(url: str, secret: bytes) -> str:
     """Have heads signed with a new key from now on; its id."""
     with closing(open_connection(url)) as connection:
         return HeadSigner(secret).rotate(connection)
+
+
+def _hold_to(signed: SignedHead, root: bytes) -> None:
+    if root != signed.root:
+        raise TreeForkedError(f"the first {signed.tree_size} facts, or their tree, are not what was signed")
 
 
 def _peaks(connection: Connection[Any], size: int) -> list[bytes]:

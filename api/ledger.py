@@ -123,7 +123,8 @@ async def ledger_head(call: Call, as_of: AsOf) -> Response:
     head = await latest_head(call, as_of)
     position, recorded_at = await call.app.ledger_head(as_of)
     signed = head.document() if head is not None else UNSIGNED
-    return _json(to_json({**signed, "position": position, "recorded_at": recorded_at}))
+    answer = to_json({**signed, "position": position, "recorded_at": recorded_at})
+    return _json(answer + b"\n")  # a file of heads has a line for each
 
 
 def _json(body: bytes) -> Response:

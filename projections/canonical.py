@@ -145,5 +145,8 @@ def _text(name: str, field: bytes | None) -> dict[str, str | None]:
 
 
 def _bytes(line: dict[str, Any], name: str) -> bytes:
-    encoded = line.get(f"{name}_base64")
-    return b64decode(encoded, validate=True) if encoded is not None else line[name].encode()
+    if f"{name}_base64" not in line:
+        return str.encode(line[name])
+    if name in line:
+        raise ValueError(f"{name} is spelled twice")  # a reader of the one would be shown a proof of the other
+    return b64decode(line[f"{name}_base64"], validate=True)

@@ -17,6 +17,8 @@ from projections.merkle import EMPTY_ROOT, HASH_BYTES
 ORIGIN = "counterfoil"
 KEY_ID_BYTES = 16
 PUBLIC_KEY_BYTES = 32
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading a document raises that is not what it should be."""
 UNSIGNED = {
     "ledger_id": None,
     "tree_size": 0,
@@ -87,15 +89,15 @@ def head_from(document: Mapping[str, Any]) -> SignedHead:
     try:
         head = SignedHead(
             UUID(document["ledger_id"]),
-            int(document["tree_size"]),
+            _whole(document["tree_size"]),
             b64decode(document["root"], validate=True),
-            datetime.fromisoformat(document["at"]),
+            _instant(document["at"]),
             str(document["key_id"]),
             b64decode(document["signature"], validate=True),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise ValueError("this is not a signed head") from error
-    if len(head.root) != HASH_BYTES or head.tree_size < 0 or head.at.tzinfo is None:
+    if len(head.root) != HASH_BYTES or head.tree_size < 0:
         raise ValueError("this is not a signed head")
     return head
 
@@ -108,11 +110,26 @@ def key_from(document: Mapping[str, Any]) -> HeadKey:
         key = HeadKey(
             str(document["key_id"]),
             public_key,
-            datetime.fromisoformat(document["valid_from"]),
-            datetime.fromisoformat(retired_at) if retired_at is not None else None,
+            _instant(document["valid_from"]),
+            _instant(retired_at) if retired_at is not None else None,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise ValueError("this is not a key") from error
     if len(public_key) != PUBLIC_KEY_BYTES or key.key_id != key_id_of(public_key):
         raise ValueError("this is not a key, or not the one it says it is")
     return key
+
+
+def _whole(number: object) -> int:
+    """Raises ValueError for what JSON has besides whole numbers."""
+    if type(number) is not int:
+        raise ValueError("not a whole number")
+    return number
+
+
+def _instant(text: str) -> datetime:
+    """Raises ValueError for one of which nobody can tell when it was, OverflowError for one that is in no year of ours."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("an instant without its zone")
+    return found.astimezone(UTC)

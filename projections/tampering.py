@@ -44,6 +44,8 @@ class Finding(NamedTuple):
     detail: str
 
     def __str__(self) -> str:
+        if self.kind is Kind.HEAD:
+            return f"{self.kind}: {self.detail}"
         where = f"position {self.first}" if self.first == self.last else f"positions {self.first} to {self.last}"
         return f"{where}: {self.kind}: {self.detail}"
 

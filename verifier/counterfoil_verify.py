@@ -2,11 +2,11 @@
 """Checks what a Counterfoil ledger handed out, with nothing of Counterfoil: Python 3.11 and `cryptography` are enough.
 
     counterfoil_verify.py export DIRECTORY [--heads FILE] [--keys FILE]
-    counterfoil_verify.py ticket PROOF [--heads FILE] [--keys FILE]
+    counterfoil_verify.py ticket PROOF… [--heads FILE] [--keys FILE]
     counterfoil_verify.py growth OLD-HEAD NEW-HEAD PROOF [--heads FILE] [--keys FILE]
 
-FILE with heads: JSON lines of heads that you kept, and of keys, if you like. FILE with keys: what /v1/ledger/keys
-answered. Exits with 0 when all is as it was signed, 1 when something was altered or forged, 2 when that cannot be told.
+PROOF…: the answers of /v1/tickets/ID/proof, page by page. FILE with heads: heads that you kept, and keys, if you like, one
+after the other. FILE with keys: what /v1/ledger/keys answered. Exits with 0 when all is as it was signed, 1 when something was altered or forged, 2 when that cannot be told.
 
 The formats are specified in Counterfoil's docs/proofs.md. This file is meant to be read, and to be kept.
 """
@@ -29,15 +29,21 @@ from struct import pack
 from typing import Any
 from uuid import UUID
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:
+    print("cannot tell: this needs the package `cryptography` (pip install cryptography)", file=sys.stderr)
+    sys.exit(2)
 
 GOOD, ALTERED, CANNOT_TELL = 0, 1, 2
 FORMAT = "counterfoil-export-1"
 TABLES = "counterfoil-table-1"
 BLOCK_BYTES = 1 << 20
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError, StructError)
+FACTS = "facts-*"
+"""The files of an export."""
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError, StructError)
 """What reading a document raises that is not what it should be."""
 
 Json = dict[str, Any]
@@ -98,7 +104,9 @@ def check_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root
 
 
 def check_consistency(first: int, second: int, proof: list[bytes], roots: tuple[bytes, bytes]) -> None:
-    """RFC 9162, 2.1.4.2."""
+    """RFC 9162, 2.1.4.2; and every tree has grown from the one of nothing, which the RFC leaves out."""
+    if first == 0 and not proof and roots[0] == sha256(b"").digest():
+        return
     if not 0 < first <= second:
         raise AlteredError(f"a tree of {second} facts cannot have grown from one of {first}")
     if first == second:
@@ -144,20 +152,55 @@ def canonical(fact: Json) -> bytes:
     if isinstance(at, str):
         at = (datetime.fromisoformat(at) - EPOCH) // timedelta(microseconds=1)
     fields = (
-        pack(">q", fact["position"]),
+        pack(">q", whole(fact["position"])),
         UUID(fact["stream_id"]).bytes,
-        pack(">i", fact["version"]),
+        pack(">i", whole(fact["version"])),
         fact["topic"].encode(),
         stored(fact, "payload"),
         stored(fact, "metadata"),
-        pack(">q", at),
+        pack(">q", whole(at)),
     )
     return b"CFE1" + pack(">H", len(fields)) + b"".join(pack(">i", len(part)) + part for part in fields)
 
 
 def stored(fact: Json, name: str) -> bytes:
-    encoded = fact.get(f"{name}_base64")
-    return b64decode(encoded, validate=True) if encoded is not None else fact[name].encode()
+    """Raises ValueError for what is spelled twice: who reads the one must not be shown a proof of the other."""
+    if f"{name}_base64" not in fact:
+        return str.encode(fact[name])
+    if name in fact:
+        raise ValueError(f"{name} and {name}_base64")
+    return b64decode(fact[f"{name}_base64"], validate=True)
+
+
+def whole(number: object) -> int:
+    if type(number) is not int:  # not true, either, which is 1 to Python
+        raise ValueError(f"{number!r} is no whole number")
+    return number
+
+
+def once(members: list[tuple[str, Any]]) -> Json:
+    """An object of JSON in which no name comes twice: readers would differ in which of them they take."""
+    if len(found := dict(members)) < len(members):
+        raise ValueError("a member has two values")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=once)
+
+
+def documents(text: str) -> Iterator[Any]:
+    """Whatever JSON follows each other, with lines between or without."""
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        document, at = DECODER.raw_decode(text, at)
+        yield document
+
+
+def read(path: Path) -> Any:
+    return DECODER.decode(path.read_text(encoding="utf-8-sig"))
 
 
 def decoded(hashes: list[str]) -> list[bytes]:
@@ -180,12 +223,16 @@ class Head:
     def of(cls, document: Json) -> Head:
         return cls(
             UUID(document["ledger_id"]),
-            int(document["tree_size"]),
+            whole(document["tree_size"]),
             b64decode(document["root"], validate=True),
             str(document["at"]),
             str(document["key_id"]),
             b64decode(document["signature"], validate=True),
         )
+
+    @property
+    def instant(self) -> datetime:
+        return datetime.fromisoformat(self.at)
 
     def __str__(self) -> str:
         return f"the head of {self.size} facts, {self.at}"
@@ -198,9 +245,9 @@ class Head:
         public = b64decode(key["public_key"], validate=True)
         if sha256(public).digest()[:16].hex() != self.key_id:
             raise AlteredError(f"the key {self.key_id} is not the one that it says it is")
-        at, retired = datetime.fromisoformat(self.at), key["retired_at"]
-        valid = datetime.fromisoformat(key["valid_from"]) <= at
-        if not valid or (retired is not None and at >= datetime.fromisoformat(retired)):
+        retired = key["retired_at"]
+        valid = datetime.fromisoformat(key["valid_from"]) <= self.instant
+        if not valid or (retired is not None and self.instant >= datetime.fromisoformat(retired)):
             raise AlteredError(f"{self} is signed with a key that was not valid then")
         text = f"counterfoil/{self.ledger_id}\n{self.size}\n{b64encode(self.root).decode()}\nat {self.at}\n"
         try:
@@ -232,14 +279,13 @@ class Kept:
 
 def read_kept(heads: Path | None, keys: Path | None) -> Kept:
     kept = Kept()
-    for line in heads.read_text().splitlines() if heads is not None else ():
-        if line.strip():
-            document = json.loads(line)
-            if "public_key" in document:
-                kept.keys[document["key_id"]] = document
+    for document in documents(heads.read_text(encoding="utf-8-sig")) if heads is not None else ():
+        for one in document.get("items", [document]):  # a page of /v1/ledger/heads has several
+            if "public_key" in one:
+                kept.keys[one["key_id"]] = one
             else:
-                kept.heads.append(Head.of(document))
-    for key in json.loads(keys.read_text())["items"] if keys is not None else ():
+                kept.heads.append(Head.of(one))
+    for key in read(keys)["items"] if keys is not None else ():
         kept.keys[key["key_id"]] = key
     return kept
 
@@ -249,26 +295,26 @@ def read_kept(heads: Path | None, keys: Path | None) -> Kept:
 
 def check_export(directory: Path, kept: Kept) -> Iterator[str]:
     """What is wrong, in the order of positions; nothing when all is well."""
-    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest = read(directory / "manifest.json")
     if manifest["format"] not in (FORMAT, TABLES):
         raise CannotTellError(f"the format is {manifest['format']}, and this verifier knows {FORMAT} and {TABLES}")
     head, keys = Head.of(manifest["head"]), kept.trusted_keys(manifest["keys"])
     heads = {*kept.heads, head}
     head.check(keys)
+    for known in kept.heads:
+        known.check_as_kept(head.ledger_id, keys)
+    yield from unlisted(directory, manifest["files"])
+    yield from gone_back(head, kept.heads)
     if manifest["format"] == TABLES:
         yield from check_tables(directory, manifest, head)
         return
-    for known in kept.heads:
-        known.check_as_kept(head.ledger_id, keys)
-    for beyond in sorted(known.size for known in heads if known.size > head.size):
-        yield f"positions {head.size + 1} to {beyond}: cut off, or not exported: a head that was kept covers them"
     tree = Tree()
     roots = {0: tree.root()}
     sizes = {known.size for known in heads}
     for where, line in lines(directory, manifest["files"]):
         position = tree.size + 1
         try:
-            fact = json.loads(line)
+            fact = DECODER.decode(line.decode())
             found, leaf = fact["position"], leaf_hash(canonical(fact))
         except MALFORMED:
             yield f"{where}: position {position}: this is no fact"
@@ -279,7 +325,24 @@ def check_export(directory: Path, kept: Kept) -> Iterator[str]:
         tree.append(leaf)
         if tree.size in sizes:
             roots[tree.size] = tree.root()
-    yield from differing(heads, roots, tree.size)
+    yield from differing([known for known in heads if known.size <= head.size], roots, tree.size)
+    if (last := max(known.size for known in heads)) > head.size:
+        raise CannotTellError(
+            f"the export ends at {head.size}, and a head that was kept covers {last}: fetch a newer one"
+        )
+
+
+def unlisted(directory: Path, files: list[Json]) -> Iterator[str]:
+    known = {listed["name"] for listed in files}
+    for name in sorted(path.name for path in directory.glob(FACTS) if path.name not in known):
+        yield f"{name}: the manifest does not list it: nobody vouches for what is in it"
+
+
+def gone_back(head: Head, kept: list[Head]) -> Iterator[str]:
+    """A ledger only grows: a head that was signed later covers no less."""
+    for known in kept:
+        if known.size > head.size and known.instant < head.instant:
+            yield f"positions {head.size + 1} to {known.size}: cut off: {known} covers them, and {head} does not"
 
 
 def check_tables(directory: Path, manifest: Json, head: Head) -> Iterator[str]:
@@ -291,7 +354,11 @@ def check_tables(directory: Path, manifest: Json, head: Head) -> Iterator[str]:
             yield f"{name}: the manifest has position {listed['first_position']} where {expected} belongs, or miscounts"
             sound = False
         expected = listed["last_position"] + 1
-        if file_hash(directory / name) != listed["sha256"]:
+        found = file_hash(directory / name)
+        if found is None:
+            yield f"{name}, positions {listed['first_position']} to {listed['last_position']}: the file is missing"
+            sound = False
+        elif found != listed["sha256"]:
             yield f"{name}, positions {listed['first_position']} to {listed['last_position']}: not as it was exported"
             sound = False
     if expected != head.size + 1:
@@ -304,7 +371,9 @@ def check_tables(directory: Path, manifest: Json, head: Head) -> Iterator[str]:
         )
 
 
-def file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str | None:
+    if not path.exists():
+        return None
     digest = sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -327,6 +396,9 @@ def differing(heads: Iterable[Head], roots: dict[int, bytes], size: int) -> Iter
         if head.size > size:
             yield f"positions {size + 1} to {head.size}: cut off"
             return
+        if roots[head.size] != head.root and head.size <= good:
+            yield f"{head}: another one of this size, with another root, was signed, too: there are two histories"
+            return
         if roots[head.size] != head.root:
             yield f"positions {good + 1} to {head.size}: altered: {head} has another root"
             return
@@ -336,29 +408,49 @@ def differing(heads: Iterable[Head], roots: dict[int, bytes], size: int) -> Iter
 def lines(directory: Path, files: list[Json]) -> Iterator[tuple[str, bytes]]:
     for listed in files:
         path = directory / Path(listed["name"]).name  # never outside
+        if not path.exists():
+            first, last = listed["first_position"], listed["last_position"]
+            raise AlteredError(f"{path.name}, positions {first} to {last}: the file is missing")
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield f"{path.name}, line {number}", line
 
 
-def check_ticket(document: Json, kept: Kept) -> Iterator[str]:
-    head = Head.of(document["head"])
-    head.check(kept.trusted_keys(()))
+def check_ticket(pages: list[Json], kept: Kept) -> Iterator[str]:
+    """A ticket's history, in one answer or in several that follow each other."""
+    keys = kept.trusted_keys(())
+    expected, ticket = 1, pages[0]["ticket_id"]
+    for page in pages:
+        head = Head.of(page["head"])
+        head.check(keys)
+        yield from unlike(head, kept, keys)
+        if page["ticket_id"] != ticket:
+            yield f"the answers are of two tickets: {ticket} and {page['ticket_id']}"
+        for fact in page["facts"]:
+            where = f"position {fact['position']}, {fact['topic']}"
+            if fact["stream_id"] != ticket:
+                yield f"{where}: is of another stream than the ticket's"
+            if fact["version"] != expected:
+                yield f"{where}: is version {fact['version']} where {expected} belongs: facts are missing, or out of order"
+            expected = fact["version"] + 1
+            try:
+                leaf = leaf_hash(canonical(fact))
+                check_inclusion(fact["position"] - 1, head.size, leaf, decoded(fact["hashes"]), head.root)
+            except AlteredError as error:
+                yield f"{where}: {error}"
+    if expected == 1:
+        raise CannotTellError("no facts were handed out, and every ticket has some")
+    if pages[-1]["next_cursor"] is not None:
+        raise CannotTellError(f"there are more facts than these {expected - 1}: fetch the pages that follow, too")
+
+
+def unlike(head: Head, kept: Kept, keys: dict[str, Json]) -> Iterator[str]:
+    """Whether it contradicts one that was kept, as far as that can be told without a proof that the one grew into the other."""
     for known in kept.heads:
+        known.check_as_kept(head.ledger_id, keys)
         if known.size == head.size and known.root != head.root:
-            yield f"{head} is not the one of this size that was kept"
-    for fact in document["facts"]:
-        where = f"position {fact['position']}, {fact['topic']}"
-        if fact["stream_id"] != document["ticket_id"]:
-            yield f"{where}: is of another stream than the ticket's"
-        try:
-            leaf = leaf_hash(canonical(fact))
-            check_inclusion(fact["position"] - 1, head.size, leaf, decoded(fact["hashes"]), head.root)
-        except AlteredError as error:
-            yield f"{where}: {error}"
-    versions = [fact["version"] for fact in document["facts"]]
-    if versions != list(range(versions[0] if versions else 1, (versions[0] if versions else 1) + len(versions))):
-        yield f"the versions are {versions}: facts are missing, or out of order"
+            yield f"{head} is not the one of this size that was kept: there are two histories"
+    yield from gone_back(head, kept.heads)
 
 
 def check_growth(old: Json, new: Json, proof: Json, kept: Kept) -> Iterator[str]:
@@ -378,19 +470,32 @@ def check_growth(old: Json, new: Json, proof: Json, kept: Kept) -> Iterator[str]
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    altered = False
     try:
         kept = read_kept(options.heads, options.keys)
-        return report(check(options, kept))
+        for finding in check(options, kept):
+            print(finding)
+            altered = True
     except AlteredError as error:
         print(error)
-        return ALTERED
-    except CannotTellError as error:
-        print(f"cannot tell: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"cannot tell: {error.filename}: {error.strerror}", file=sys.stderr)
-    except MALFORMED as error:
-        print(f"cannot tell: this is not what it should be: {error!r}", file=sys.stderr)
-    return CANNOT_TELL
+        altered = True
+    except (CannotTellError, OSError, *MALFORMED) as error:
+        print(f"cannot tell: {reason(error)}", file=sys.stderr)
+        return ALTERED if altered else CANNOT_TELL
+    if not altered:
+        print("all is as it was signed")
+        if not kept.heads and not kept.keys:
+            print("(by a key that came along with it: a head or a key that you kept would tell more)")
+    return ALTERED if altered else GOOD
+
+
+def reason(error: BaseException) -> str:
+    match error:
+        case CannotTellError():
+            return str(error)
+        case OSError():
+            return f"{error.filename}: {error.strerror}"
+    return f"this is not what it should be: {error!r}"
 
 
 def check(options: argparse.Namespace, kept: Kept) -> Iterator[str]:
@@ -398,20 +503,10 @@ def check(options: argparse.Namespace, kept: Kept) -> Iterator[str]:
         case "export":
             return check_export(options.directory, kept)
         case "ticket":
-            return check_ticket(json.loads(options.proof.read_text()), kept)
+            return check_ticket([read(path) for path in options.proofs], kept)
         case _:
-            old, new, proof = (json.loads(path.read_text()) for path in (options.old, options.new, options.proof))
+            old, new, proof = (read(path) for path in (options.old, options.new, options.proof))
             return check_growth(old, new, proof, kept)
-
-
-def report(findings: Iterator[str]) -> int:
-    altered = False
-    for finding in findings:
-        print(finding)
-        altered = True
-    if not altered:
-        print("all is as it was signed")
-    return ALTERED if altered else GOOD
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -420,11 +515,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     export = commands.add_parser("export", help="an exported ledger")
     export.add_argument("directory", type=Path)
     ticket = commands.add_parser("ticket", help="the proof of a ticket's history")
+    ticket.add_argument("proofs", type=Path, nargs="+", metavar="proof")
     growth = commands.add_parser("growth", help="that one head grew into another")
     growth.add_argument("old", type=Path)
     growth.add_argument("new", type=Path)
-    for command in (ticket, growth):
-        command.add_argument("proof", type=Path)
+    growth.add_argument("proof", type=Path)
     for command in (export, ticket, growth):
         command.add_argument("--heads", type=Path, help="heads that you kept, and keys: JSON lines")
         command.add_argument("--keys", type=Path, help="what /v1/ledger/keys answered")

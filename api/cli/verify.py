@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from json import JSONDecoder
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Never
 
@@ -17,6 +19,9 @@ from projections.ledger_head import HeadKey, SignedHead, head_from, key_from
 
 CLEAN, ALTERED, CANNOT_TELL = 0, 1, 2
 """What it exits with."""
+
+
+NEXT = re.compile(r"\s*")
 
 
 class KeptFileError(ValueError):
@@ -106,22 +111,45 @@ def _report(audit: Audit, heads: Path | None) -> None:
 
 
 def read_kept(path: Path) -> Kept:
-    """Raises KeptFileError with the line that is neither a head nor a key."""
+    """Raises KeptFileError with the line that begins what is neither a head nor a key; OSError."""
     kept = Kept([], [])
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
+    for line, document in _documents(path):
         try:
-            document: dict[str, Any] = orjson.loads(line)
             if "public_key" in document:
                 kept.keys.append(key_from(document))
             else:
                 kept.heads.append(head_from(document))
-        except (TypeError, ValueError) as error:
-            raise KeptFileError(f"{path}, line {number}: {error}") from error
+        except TypeError as error:
+            raise KeptFileError(f"{path}, line {line}: this is not a signed head") from error
+        except ValueError as error:
+            raise KeptFileError(f"{path}, line {line}: {error}") from error
     if not kept.heads:
         raise KeptFileError(f"{path} has no head in it")
     return kept
+
+
+def _documents(path: Path) -> Iterator[tuple[int, Any]]:
+    """Whatever JSON follows each other, with lines between or without; each with the line where it begins."""
+    try:
+        text, decode = path.read_bytes().decode("utf-8-sig"), JSONDecoder().raw_decode
+    except UnicodeDecodeError as error:
+        raise KeptFileError(f"{path} is no text") from error
+    line, counted, at = 1, 0, _next(text, 0)
+    while at < len(text):
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            document, end = decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise KeptFileError(f"{path}, line {line}: this is not JSON") from error
+        several = document.get("items") if isinstance(document, dict) else None  # as /v1/ledger/heads answers
+        yield from ((line, one) for one in (several if isinstance(several, list) else [document]))
+        at = _next(text, end)
+
+
+def _next(text: str, at: int) -> int:
+    """Where something begins that is not a space."""
+    found = NEXT.match(text, at)
+    return found.end() if found is not None else at
 
 
 def _keep(audit: Audit, path: Path) -> None:

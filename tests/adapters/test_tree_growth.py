@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -14,13 +17,14 @@ from adapters import tree
 from adapters.audit_tree import StoredNodes
 from adapters.fact_reader import LedgerGapError
 from adapters.postgres import Role, conninfo
-from adapters.tree import Growth, TreeBuilder, open_connection
+from adapters.tree import Growth, TreeBuilder, TreeForkedError, open_connection
 from projections.merkle import EMPTY_ROOT, Frontier, Node, root_of
 from tests.adapters.ledger_parts import SECRET, connection_count, scalar, terminate_connections
-from tests.adapters.tree_parts import Writer, grow, heads_of, leaves_of, stored_tree
+from tests.adapters.tree_parts import Writer, grow, heads_of, keys_of, leaves_of, stored_tree
 from tests.api.callers import eventually
 
 STOP_SECONDS_MAX = 10.0
+DEATH_SECONDS_MAX = 60.0
 FACTS = 150
 
 
@@ -180,6 +184,126 @@ def test_a_ledger_that_was_cut_off_stops_it(database: str) -> None:
         connection.execute("update ledger.head set position = 10")
     with pytest.raises(LedgerGapError, match="ends at position 10, and its tree has 20 leaves"):
         TreeBuilder(database, SECRET).catch_up()
+
+
+# -- What was signed binds -------------------------------------------------------------
+
+
+def tamper(url: str, *statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        for table in ("ledger.events", "tree.nodes", "tree.heads"):
+            connection.execute(f"alter table {table} disable trigger all".encode())
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+FORGED = "update ledger.events set payload = '{}' where position = 7"
+NO_TREE = "delete from tree.nodes"
+OTHER_TREE = "update tree.nodes set hashes = decode(repeat('00', octet_length(hashes)), 'hex')"
+CUT_OFF = "delete from ledger.events where position > 10", "update ledger.head set position = 10"
+
+
+@pytest.mark.parametrize(
+    ("deeds", "error"),
+    [
+        ((FORGED, NO_TREE), TreeForkedError),
+        ((OTHER_TREE,), TreeForkedError),
+        ((NO_TREE, *CUT_OFF), LedgerGapError),
+        ((NO_TREE, "delete from ledger.events where position = 7"), LedgerGapError),
+    ],
+)
+def test_no_head_is_signed_of_what_does_not_begin_with_what_was(
+    database: str, monkeypatch: pytest.MonkeyPatch, deeds: tuple[str, ...], error: type[Exception]
+) -> None:
+    monkeypatch.setattr(tree, "BATCH_FACTS_MAX", 6)
+    writer = Writer(database)
+    writer.append(20)
+    head = grow(database)
+    writer.append(20)
+    tamper(database, *deeds)
+    for _ in range(2):  # the second time some of it has been built
+        with pytest.raises(error):
+            TreeBuilder(database, SECRET).catch_up()
+    with Building(database) as building:
+        eventually(lambda: building.failure is not None)
+    assert isinstance(building.failure, error)
+    assert heads_of(database) == [head]
+
+
+def test_while_a_tree_that_was_lost_is_built_again_nothing_smaller_is_signed(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(database)
+    writer.append(30)
+    head = grow(database)
+    tamper(database, NO_TREE)
+    monkeypatch.setattr(tree, "BATCH_FACTS_MAX", 1)
+    monkeypatch.setattr(tree, "HEAD_SECONDS_MIN", 0.0)
+    with Building(database) as building:
+        eventually(lambda: stored_tree(database) == in_post_order(leaves_of(database)))
+        writer.append(2)
+        eventually(signed(database, 32))
+    assert building.failure is None
+    assert [found.tree_size for found in heads_of(database)][-1] == head.tree_size
+
+
+def test_a_ledger_that_never_had_a_tree_is_caught_up_with(database: str) -> None:
+    """More facts than a builder takes calmly, and many batches of them."""
+    facts = tree.BEHIND_FACTS_MAX + 5
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "insert into ledger.events select p, gen_random_uuid(), 1, 'ticket.held', '{}', '{}', now()"
+            f" from generate_series(1::bigint, {facts}) p".encode()
+        )
+        connection.execute(f"update ledger.head set position = {facts}, recorded_at = now()".encode())
+    with Building(database) as building:
+        eventually(signed(database, facts))
+    assert building.failure is None
+    assert heads_of(database)[0].root == root_of(leaves_of(database))
+
+
+# -- A builder that is killed ----------------------------------------------------------
+
+DYING = """
+import os, signal, sys, threading
+from psycopg import Connection
+from adapters import tree
+url, statement, times = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
+tree.BATCH_FACTS_MAX, tree.HEAD_SECONDS_MIN, execute = 8, 0.0, Connection.execute
+def dying(self, query, *arguments, **options):
+    global times
+    times -= statement in (query if isinstance(query, bytes) else b"")
+    if times == 0:
+        if sys.argv[4] == "after":
+            execute(self, query, *arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(self, query, *arguments, **options)
+Connection.execute = dying
+tree.TreeBuilder(url, sys.argv[5].encode()).run(threading.Event())
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("statement", "times"),
+    [("insert into tree.nodes", 3), ("insert into tree.keys", 1), ("insert into tree.heads", 2), ("pg_notify", 1)],
+)
+def test_whenever_it_is_killed_its_successor_comes_to_the_same(
+    database: str, statement: str, times: int, when: str
+) -> None:
+    Writer(database).append(60)
+    command = [sys.executable, "-c", DYING, database, statement, str(times), when, SECRET.decode()]
+    died = subprocess.run(command, capture_output=True, text=True, timeout=DEATH_SECONDS_MAX, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    before = heads_of(database)
+    head = grow(database)
+    leaves = leaves_of(database)
+    assert (head.tree_size, head.root) == (60, root_of(leaves))
+    assert stored_tree(database) == in_post_order(leaves)
+    kept = heads_of(database)
+    assert kept[-len(before) or len(kept) :] == before, "what was signed stays signed"
+    assert all(found.root == root_of(leaves[: found.tree_size]) for found in kept)
+    assert len(keys_of(database)) == 1
 
 
 # -- What is stored stays ----------------------------------------------------------

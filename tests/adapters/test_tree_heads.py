@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from adapters.heads import is_signed
@@ -83,6 +84,19 @@ def test_keys_that_change_at_the_same_moment_follow_each_other(database: str) ->
     keys = keys_of(database)
     assert len({key.key_id for key in keys}) == len(keys) == 5
     assert all(old.retired_at == new.valid_from > old.valid_from for old, new in pairwise(keys))
+
+
+def test_a_later_head_is_told_to_be_later_whatever_the_clock_says(database: str) -> None:
+    writer = Writer(database)
+    first = grow(database)
+    with psycopg.connect(database) as connection:  # as if the clock had been a day ahead
+        connection.execute("alter table tree.heads disable trigger all")
+        connection.execute("update tree.heads set signed_at = signed_at + interval '1 day'")
+    writer.append(5)
+    second = grow(database)
+    writer.append(5)
+    third = grow(database)
+    assert first.at + timedelta(days=1) < second.at < third.at
 
 
 def test_a_size_is_signed_once_by_each_key(database: str) -> None:

@@ -191,7 +191,8 @@ def test_a_clock_that_was_set_back_loses_nothing(postgres: str, tmp_path: Path) 
 
 def test_the_verifier_reads_over_all_files(exported: dict[str, Path]) -> None:
     ran = alone("export", exported["jsonl"])
-    assert (ran.returncode, ran.stdout) == (CLEAN, "all is as it was signed\n"), ran.stderr
+    assert ran.returncode == CLEAN, ran.stderr
+    assert ran.stdout.startswith("all is as it was signed\n")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -218,8 +219,8 @@ def test_a_file_that_is_gone_and_one_that_is_not_listed_any_more(copy: Path) -> 
     path = copy / f"facts-2026-09-16.{copy.name}"
     path.unlink()
     ran = alone("export", copy)
-    assert ran.returncode == CANNOT_TELL
-    assert str(path) in ran.stderr
+    assert ran.returncode == ALTERED
+    assert f"{path.name}, positions 101 to 5100: the file is missing" in ran.stdout
     document = manifest_of(copy)
     del document["files"][1]
     (copy / "manifest.json").write_text(json.dumps(document))

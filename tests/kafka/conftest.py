@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from adapters.kafka.clients import KafkaSettings
+from api.client import Client
 from tests import kafka_broker
+from tests.journeys.people import Person, newcomer, sign_in
 from tests.kafka.parts import delete_topics, founded, settings_for
 from tests.kafka_broker import Broker
 from tests.projections.book import Book
 from tests.projections.town import Town
+from tests.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
 
 def skip_or_fail(reason: str) -> None:
@@ -49,6 +52,25 @@ def broker() -> Iterator[Broker]:
         skip_or_fail(reason)
     with Broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def admin(server: Server) -> AsyncIterator[Person]:
+    """Of the server that the test's own module starts."""
+    async with Client(server.url) as client:
+        admin = Person(client)
+        await sign_in(admin, ADMIN_EMAIL, ADMIN_PASSWORD)
+        yield admin
+
+
+@pytest.fixture
+async def organizer(admin: Person) -> Person:
+    return await newcomer(admin, "organizer")
 
 
 @pytest.fixture

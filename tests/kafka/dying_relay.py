@@ -6,28 +6,19 @@ so many facts.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 
 from adapters.kafka import ledger_pages
 from adapters.kafka.relay import Relay
+from tests.kafka.deaths import dying_at
 from tests.kafka.parts import settings_for
 
 
 def main(url: str, bootstrap: str, step: str, pages: int, facts: int) -> None:
     ledger_pages.PAGE_FACTS_MAX = facts
     relay = Relay(url, settings_for(bootstrap))
-    seen = 0
-
-    def die(reached: str) -> None:
-        nonlocal seen
-        seen += reached == step
-        if seen == pages:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    relay.on_step = die
+    relay.on_step = dying_at(step, pages)
     relay.run(threading.Event())
 
 

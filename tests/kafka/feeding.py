@@ -6,8 +6,6 @@ failure would, the n-th time it reaches a step of `Feed.on_step`.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from adapters.kafka.feed import Feed
 from adapters.projector import Projector
 from adapters.rebuild import Rebuild
 from projections.registry import ALL
+from tests.kafka.deaths import dying_at
 from tests.kafka.parts import at_work, head, scalar, settings_for, until
 
 SECRET = b"the secret of the tests, long enough"
@@ -67,15 +66,7 @@ def check_views(database: str) -> None:
 def main(url: str, bootstrap: str, step: str, times: int) -> None:
     feed_room.PAGE_FACTS = SMALL_PAGE
     dying = feed(url, settings_for(bootstrap))
-    seen = 0
-
-    def die(at: str) -> None:
-        nonlocal seen
-        seen += at == step
-        if seen == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    dying.on_step = die
+    dying.on_step = dying_at(step, times)
     dying.run(threading.Event())
 
 

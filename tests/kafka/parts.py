@@ -27,6 +27,16 @@ READ_SECONDS_MAX = 20.0
 PARTITIONS = 3
 BEGINNING = 100
 TICKETS = "counterfoil.tickets.v1"
+EVENT = {
+    "title": "An evening of string quartets",
+    "venue": {"name": "Concert hall", "city": "Amsterdam"},
+    "starts_at": "2031-05-17T19:00:00Z",
+    "ends_at": "2031-05-17T22:00:00Z",
+    "doors_open_at": "2031-05-17T17:00:00Z",
+    "timezone": "Europe/Amsterdam",
+    "currency": "EUR",
+    "tiers": [{"name": "Standing", "price": 4500, "quantity": 100}],
+}
 
 
 class Received(NamedTuple):

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 from adapters.kafka.clients import KafkaSettings
-from api.client import Client
 from api.settings import Settings, SettingsError
-from tests.journeys.people import Person, newcomer, sign_in
-from tests.kafka.parts import until
-from tests.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server, terminate, verdicts
-
-EVENT = {
-    "title": "An evening of string quartets",
-    "venue": {"name": "Concert hall", "city": "Amsterdam"},
-    "starts_at": "2031-05-17T19:00:00Z",
-    "ends_at": "2031-05-17T22:00:00Z",
-    "doors_open_at": "2031-05-17T17:00:00Z",
-    "timezone": "Europe/Amsterdam",
-    "currency": "EUR",
-    "tiers": [{"name": "Standing", "price": 4500, "quantity": 100}],
-}
+from tests.journeys.people import Person
+from tests.kafka.parts import EVENT, until
+from tests.server import Server, terminate, verdicts
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture
@@ -44,14 +27,6 @@ def server(tmp_path: Path, kafka: KafkaSettings) -> Iterator[Server]:
 
 def said(server: Server, words: str) -> int:
     return server.log.read_text().count(words)
-
-
-@pytest.fixture
-async def organizer(server: Server) -> AsyncIterator[Person]:
-    async with Client(server.url) as client:
-        admin = Person(client)
-        await sign_in(admin, ADMIN_EMAIL, ADMIN_PASSWORD)
-        yield await newcomer(admin, "organizer")
 
 
 async def test_workers_share_what_is_to_be_projected(server: Server, organizer: Person) -> None:

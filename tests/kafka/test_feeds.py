@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from uuid import uuid4
@@ -24,6 +21,7 @@ from adapters.rebuild import Rebuild
 from domain.personal import stored_text
 from projections.inventory import Inventory
 from projections.registry import ALL
+from tests.kafka.deaths import DEATH_SECONDS_MAX, let_die
 from tests.kafka.feeding import (
     FED,
     SECRET,
@@ -49,7 +47,6 @@ from tests.kafka.parts import (
 from tests.projections.town import Town
 
 NEVER = 1e9
-DEATH_SECONDS_MAX = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +112,7 @@ def test_a_feed_killed_before_or_after_its_commit_loses_and_repeats_nothing(
 ) -> None:
     town.act(200)
     for times in (1, 3):
-        program = [sys.executable, "-m", "tests.kafka.feeding", database, kafka.bootstrap[0], step, str(times)]
-        died = subprocess.run(program, timeout=DEATH_SECONDS_MAX, check=False, capture_output=True)
-        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+        let_die("tests.kafka.feeding", database, kafka.bootstrap[0], step, times)
     with feeding(feed(database, kafka)):
         town.act(100)
         until_level(database)

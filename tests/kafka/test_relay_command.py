@@ -3,58 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 from adapters.kafka.clients import KafkaSettings
-from api.client import Client
 from api.settings import Settings, SettingsError
-from tests.journeys.people import Person, newcomer, sign_in
-from tests.kafka.parts import delete_topics, received
-from tests.server import ADMIN_EMAIL, ADMIN_PASSWORD, Server, counterfoil, terminate
+from tests.journeys.people import Person
+from tests.kafka.parts import EVENT, delete_topics, received
+from tests.server import Server, counterfoil, terminate
 
 WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.2
-EVENT = {
-    "title": "An evening of string quartets",
-    "venue": {"name": "Concert hall", "city": "Amsterdam"},
-    "starts_at": "2031-05-17T19:00:00Z",
-    "ends_at": "2031-05-17T22:00:00Z",
-    "doors_open_at": "2031-05-17T17:00:00Z",
-    "timezone": "Europe/Amsterdam",
-    "currency": "EUR",
-    "tiers": [{"name": "Standing", "price": 4500, "quantity": 100}],
-}
 DRAFTED = ["counterfoil.event.drafted", "counterfoil.event.tier_added", "counterfoil.event.released"]
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
 def server(tmp_path: Path, kafka: KafkaSettings) -> Iterator[Server]:
     with Server(tmp_path, COUNTERFOIL_KAFKA_BOOTSTRAP=kafka.bootstrap[0], COUNTERFOIL_KAFKA_PARTITIONS="2") as server:
         yield server
-
-
-@pytest.fixture
-async def admin(server: Server) -> AsyncIterator[Person]:
-    async with Client(server.url) as client:
-        admin = Person(client)
-        await sign_in(admin, ADMIN_EMAIL, ADMIN_PASSWORD)
-        yield admin
-
-
-@pytest.fixture
-async def organizer(admin: Person) -> Person:
-    return await newcomer(admin, "organizer")
 
 
 async def metric(admin: Person, name: str) -> float:

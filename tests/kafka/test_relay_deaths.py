@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 
@@ -14,10 +11,10 @@ import pytest
 from adapters.kafka import ledger_pages
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.relay import ACKNOWLEDGED, RECORDED, SENT, Relay
+from tests.kafka.deaths import DEATH_SECONDS_MAX, let_die
 from tests.kafka.parts import check, head, received, relay_to_the_head, relayed, relaying, until
 from tests.projections.town import Town
 
-DEATH_SECONDS_MAX = 60.0
 PAGE_FACTS = 100
 
 
@@ -28,9 +25,7 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def die_at(database: str, kafka: KafkaSettings, step: str, pages: int) -> None:
     """A relay in a process of its own, which kills itself there."""
-    program = [sys.executable, "-m", "tests.kafka.dying_relay", database, kafka.bootstrap[0], step, str(pages)]
-    died = subprocess.run([*program, str(PAGE_FACTS)], timeout=DEATH_SECONDS_MAX, check=False, capture_output=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    let_die("tests.kafka.dying_relay", database, kafka.bootstrap[0], step, pages, PAGE_FACTS)
 
 
 @pytest.mark.parametrize("pages", [1, 3])

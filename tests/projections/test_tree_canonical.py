@@ -130,11 +130,39 @@ def test_a_key_that_has_anothers_id_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"root": "AA=="}, {"at": "2026-09-16T19:00:00"}, {"tree_size": -1}, {"ledger_id": 1}]
+    "change",
+    [
+        {"root": "AA=="},
+        {"root": "no base64!"},
+        {"at": "2026-09-16T19:00:00"},
+        {"at": "9999-12-31T23:59:59-14:00"},
+        {"at": None},
+        {"tree_size": -1},
+        {"tree_size": 1.0},
+        {"tree_size": "1"},
+        {"tree_size": True},
+        {"ledger_id": 1},
+        {"signature": None},
+    ],
 )
 def test_a_head_that_is_none_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not a signed head"):
         head_from(json.loads(block("head")) | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"public_key": "AA=="},
+        {"valid_from": "2026-09-01T00:00:00"},
+        {"valid_from": None},
+        {"retired_at": "0001-01-01T00:00:00+14:00"},
+        {"retired_at": 7},
+    ],
+)
+def test_a_key_that_is_none_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        key_from(json.loads(block("key")) | change)
 
 
 def test_what_is_signed_has_one_spelling() -> None:
