@@ -1,7 +1,7 @@
 """The files of an export: one for each day, each counted and hashed as it is written. One page of facts is in memory.
 
-JSON lines hold every byte of every fact, for those who check them. CSV and Parquet are for those who reckon with them:
-columns as the API names them, and `data` as JSON.
+JSON lines hold the seven stored columns. CSV and Parquet are for those who reckon with facts: columns as the API names
+them, `data` as the JSON that is stored, and what else it takes to make the stored bytes again. Either can be checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +27,8 @@ from adapters.reader import StoredFact, stored_fact
 from projections.canonical import EPOCH, position_of, split, to_line
 
 MANIFEST = "manifest.json"
+COLUMNS = (*StoredFact._fields, "topic", "metadata", "stored_base64")
+"""Of a table. The last is there when nothing else could give the stored bytes back: `data`, `topic`, `metadata` are not."""
 PREFIX = "facts-"
 ROW_GROUP_FACTS = 16_384
 """Of a Parquet file, and the most facts in memory at a time."""
@@ -127,7 +130,7 @@ class CommaSeparated:
 
     def __init__(self, file: Hashed) -> None:
         self._file = file
-        self._put([StoredFact._fields])
+        self._put([COLUMNS])
 
     def write(self, contents: Sequence[bytes]) -> None:
         self._put([row(content) for content in contents])
@@ -153,8 +156,9 @@ class Parquet:
             "version": arrow.int32(),
             "type": names,
             "at": arrow.timestamp("us", tz="UTC"),
+            "topic": names,
         }
-        self._schema = arrow.schema([(name, kinds.get(name, text)) for name in StoredFact._fields])
+        self._schema = arrow.schema([(name, kinds.get(name, text)) for name in COLUMNS])
         self._arrow = arrow
         self._writer = parquet.ParquetWriter(arrow.PythonFile(file, mode="w"), self._schema, compression="zstd")
         self._rows: list[tuple[object, ...]] = []
@@ -196,8 +200,9 @@ def parquet_library() -> tuple[Any, Any]:
 
 
 def row(content: bytes, *, instants: bool = False) -> tuple[object, ...]:
-    """A fact as the API shows it, with `data` as JSON; ``instants``: `at` as such, and not as text."""
-    position, stream_id, version, topic, payload, metadata, recorded_at = (field or b"" for field in split(content))
+    """A fact as the API shows it, but for `data`, and `COLUMNS`' rest; ``instants``: `at` as such, and not as text."""
+    fields = split(content)
+    position, stream_id, version, topic, payload, metadata, recorded_at = (field or b"" for field in fields)
     at = UNIX_EPOCH
     microseconds = int.from_bytes(recorded_at, "big", signed=True)
     try:
@@ -215,8 +220,18 @@ def row(content: bytes, *, instants: bool = False) -> tuple[object, ...]:
         payload,
         metadata,
     )
-    data = orjson.dumps(fact.data).decode()
-    return tuple(fact._replace(stream_id=str(fact.stream_id), at=instant, data=data))  # type: ignore[arg-type]
+    stored = None if instant is None or None in fields else _texts(payload, topic, metadata)
+    data, *more = (None, None, None, b64encode(content).decode()) if stored is None else (*stored, None)
+    shown = fact._replace(stream_id=str(fact.stream_id), at=instant, data=data)  # type: ignore[arg-type]
+    return (*shown, *more)
+
+
+def _texts(*fields: bytes) -> tuple[str, ...] | None:
+    """None where one is no text."""
+    try:
+        return tuple(field.decode() for field in fields)
+    except UnicodeDecodeError:
+        return None
 
 
 def day_of(content: bytes) -> date:

@@ -16,10 +16,11 @@ The formats are specified in Counterfoil's docs/proofs.md. This file is meant to
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -40,6 +41,14 @@ GOOD, ALTERED, CANNOT_TELL = 0, 1, 2
 FORMAT = "counterfoil-export-1"
 TABLES = "counterfoil-table-1"
 BLOCK_BYTES = 1 << 20
+CELL_CHARACTERS_MAX = 1 << 30
+BATCH_ROWS = 1_024
+STORED = ("position", "stream_id", "version", "at", "topic", "data", "metadata")
+"""The columns of a table that give a fact's bytes."""
+SAID_AGAIN = ("stream_type", "type", "actor", "command_id", "correlation_id", "causation_id")
+"""Those that say what these say, for whoever reckons with them."""
+INSTEAD = "stored_base64"
+"""The bytes themselves, where the columns could not give them."""
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 FACTS = "facts-*"
 """The files of an export."""
@@ -305,19 +314,24 @@ def check_export(directory: Path, kept: Kept) -> Iterator[str]:
         known.check_as_kept(head.ledger_id, keys)
     yield from unlisted(directory, manifest["files"])
     yield from gone_back(head, kept.heads)
-    if manifest["format"] == TABLES:
-        yield from check_tables(directory, manifest, head)
+    encoding = "jsonl" if manifest["format"] == FORMAT else manifest["encoding"]
+    if broken := [] if encoding == "jsonl" else list(check_files(directory, manifest["files"], head)):
+        yield from broken
         return
     tree = Tree()
     roots = {0: tree.root()}
     sizes = {known.size for known in heads}
-    for where, line in lines(directory, manifest["files"]):
+    bring, understand = ENCODINGS[encoding]
+    for where, written in bring(directory, manifest["files"]):
         position = tree.size + 1
         try:
-            fact = DECODER.decode(line.decode())
-            found, leaf = fact["position"], leaf_hash(canonical(fact))
+            found, content = understand(written)
+            leaf = leaf_hash(content)
         except MALFORMED:
             yield f"{where}: position {position}: this is no fact"
+            return
+        except AlteredError as error:
+            yield f"{where}: position {position}: {error}"
             return
         if found != position or position > head.size:
             yield f"{where}: {out_of_place(found, position)}"
@@ -345,30 +359,21 @@ def gone_back(head: Head, kept: list[Head]) -> Iterator[str]:
             yield f"positions {head.size + 1} to {known.size}: cut off: {known} covers them, and {head} does not"
 
 
-def check_tables(directory: Path, manifest: Json, head: Head) -> Iterator[str]:
-    """Of CSV and Parquet: that nothing is missing by the manifest, and that the files are those that it lists."""
-    expected, sound = 1, True
-    for listed in manifest["files"]:
+def check_files(directory: Path, files: list[Json], head: Head) -> Iterator[str]:
+    """Of tables, whose files say less of where something was altered: that each is the one that the manifest lists."""
+    expected = 1
+    for listed in files:
         name = Path(listed["name"]).name  # never outside
         if listed["first_position"] != expected or listed["count"] != listed["last_position"] - expected + 1:
             yield f"{name}: the manifest has position {listed['first_position']} where {expected} belongs, or miscounts"
-            sound = False
         expected = listed["last_position"] + 1
         found = file_hash(directory / name)
         if found is None:
             yield f"{name}, positions {listed['first_position']} to {listed['last_position']}: the file is missing"
-            sound = False
         elif found != listed["sha256"]:
             yield f"{name}, positions {listed['first_position']} to {listed['last_position']}: not as it was exported"
-            sound = False
     if expected != head.size + 1:
         yield f"positions {min(expected, head.size + 1)} to {head.size}: cut off: the manifest lists no file with them"
-        sound = False
-    if sound:
-        raise CannotTellError(
-            f"the files are those that the manifest lists, and it lists every position that {head} covers; whether they"
-            f" say what was signed cannot be told from {manifest['encoding']}: that takes an export as jsonl"
-        )
 
 
 def file_hash(path: Path) -> str | None:
@@ -405,15 +410,119 @@ def differing(heads: Iterable[Head], roots: dict[int, bytes], size: int) -> Iter
         good = head.size
 
 
-def lines(directory: Path, files: list[Json]) -> Iterator[tuple[str, bytes]]:
+def paths(directory: Path, files: list[Json]) -> Iterator[Path]:
     for listed in files:
         path = directory / Path(listed["name"]).name  # never outside
         if not path.exists():
             first, last = listed["first_position"], listed["last_position"]
             raise AlteredError(f"{path.name}, positions {first} to {last}: the file is missing")
+        yield path
+
+
+def lines(directory: Path, files: list[Json]) -> Iterator[tuple[str, bytes]]:
+    for path in paths(directory, files):
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield f"{path.name}, line {number}", line
+
+
+def of_line(line: bytes) -> tuple[int, bytes]:
+    """A fact's position and canonical bytes."""
+    fact = DECODER.decode(line.decode())
+    return fact["position"], canonical(fact)
+
+
+def csv_rows(directory: Path, files: list[Json]) -> Iterator[tuple[str, Json | None]]:
+    """None: no row."""
+    csv.field_size_limit(CELL_CHARACTERS_MAX)
+    for path in paths(directory, files):
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                names = next(reader, [])
+                for row in reader:
+                    where = f"{path.name}, line {reader.line_num}"
+                    yield where, dict(zip(names, row, strict=True)) if set(names) == COLUMNS else None
+            except (csv.Error, ValueError):
+                yield f"{path.name}, line {reader.line_num + 1}", None
+
+
+def parquet_rows(directory: Path, files: list[Json]) -> Iterator[tuple[str, Json | None]]:
+    try:
+        from pyarrow import ArrowException  # noqa: PLC0415 - for this alone
+        from pyarrow.parquet import ParquetFile  # noqa: PLC0415
+    except ImportError:
+        raise CannotTellError("Parquet needs the package `pyarrow` (pip install pyarrow)") from None
+    for path in paths(directory, files):
+        number = 0
+        try:
+            file = ParquetFile(path)
+            whole_names = sorted(file.schema_arrow.names) == sorted(COLUMNS)
+            for batch in file.iter_batches(BATCH_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path.name}, row {number}", row if whole_names else None
+        except ArrowException:
+            yield f"{path.name}, row {number + 1}", None
+
+
+def of_row(row: Json) -> tuple[int, bytes]:
+    """A fact's position and canonical bytes. Raises AlteredError where a row says one thing in two ways, and not the same."""
+    fact: Json = {name: row[name] for name in STORED}
+    fact |= {name: number(fact[name]) for name in ("position", "version")}
+    if isinstance(fact["at"], datetime):
+        fact["at"] = (fact["at"] - EPOCH) // timedelta(microseconds=1)
+    if row[INSTEAD]:
+        if any(fact[name] for name in ("topic", "data", "metadata")):
+            raise AlteredError(f"{INSTEAD} is for facts that cannot be written otherwise, and this one is")
+        return fact["position"], as_told(fact, b64decode(row[INSTEAD], validate=True))
+    who = object_in(fact["metadata"])
+    kind = fact["topic"].partition("@")[0]
+    said = {"stream_type": kind.partition(".")[0], "type": kind} | {name: who.get(name) for name in SAID_AGAIN[2:]}
+    if wrong := [name for name in SAID_AGAIN if shown(row[name]) != shown(said[name])]:
+        raise AlteredError(f"{', '.join(wrong)}: not what is stored says")
+    return fact["position"], canonical(fact | {"payload": fact["data"], "recorded_at": fact["at"]})
+
+
+def as_told(fact: Json, content: bytes) -> bytes:
+    """The bytes, whose first columns have to be those that are shown beside them."""
+    begin = canonical(
+        {"topic": "", "payload": "", "metadata": "", "recorded_at": 0, **{name: fact[name] for name in STORED[:3]}}
+    )
+    if not content.startswith(begin[: 6 + 12 + 20 + 8]):  # tag and count, then length and bytes of each of the three
+        raise AlteredError(f"{INSTEAD} is of another fact")
+    return content
+
+
+def number(cell: object) -> int:
+    """Of a cell: nothing that readers could take for different numbers."""
+    if isinstance(cell, str):
+        if str(int(cell)) != cell:
+            raise ValueError(cell)
+        return int(cell)
+    return whole(cell)
+
+
+def shown(value: object) -> str:
+    """In a cell."""
+    return "" if value is None else str(value)
+
+
+def object_in(text: str) -> Json:
+    """Nothing where there is no JSON, which has no NaN."""
+    try:
+        found = json.loads(text, parse_constant=int)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+COLUMNS = {*STORED, *SAID_AGAIN, INSTEAD}
+ENCODINGS: dict[str, tuple[Callable[..., Iterator[tuple[str, Any]]], Callable[[Any], tuple[int, bytes]]]] = {
+    "jsonl": (lines, of_line),
+    "csv": (csv_rows, of_row),
+    "parquet": (parquet_rows, of_row),
+}
 
 
 def check_ticket(pages: list[Json], kept: Kept) -> Iterator[str]:

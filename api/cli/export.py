@@ -27,7 +27,7 @@ def export(
     directory: Annotated[Path, typer.Argument(help="Where to write. It is made when it is not there.")],
     form: Annotated[
         Form,
-        typer.Option("--format", help="jsonl: every byte, for the verifier; csv, parquet: columns, for analysts."),
+        typer.Option("--format", help="jsonl: as it is stored; csv, parquet: columns, for analysts."),
     ] = Form.JSONL,
 ) -> None:
     """Write the facts that the latest signed head covers, a file for each day, and a manifest with that head."""
