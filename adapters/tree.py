@@ -25,8 +25,8 @@ LEADER_POLL_SECONDS = 0.5
 BATCH_FACTS_MAX = 4_096
 BATCH_SECONDS_MIN = 0.1
 """Batches begin no closer together than this while the tree is level: few large ones leave the disk to the writers."""
-BUSY_SHARE_MAX = 0.1
-"""Of a processor while facts come in, which is enough for some 40,000 a second; what is more waits for a calmer moment."""
+BUSY_SHARE_MAX = 0.05
+"""Of a processor while facts come in, which is enough for some 20,000 a second; what is more waits for a calmer moment."""
 BEHIND_FACTS_MAX = 100_000
 """Further behind than that the tree takes what it needs."""
 HEAD_SECONDS_MIN = 1.0
