@@ -125,6 +125,14 @@ async def test_an_erasure_that_was_not_recorded_destroys_nothing(shop: Shop) -> 
     assert await shop.vault.intended() == []
 
 
+def test_tables_whose_rows_are_destroyed_are_vacuumed_whenever_one_was(database: str) -> None:
+    at_once = ["autovacuum_vacuum_threshold=0", "autovacuum_vacuum_scale_factor=0"]
+    tables = "('privacy.subject_keys'::regclass, 'secrets.passwords'::regclass)"
+    with psycopg.connect(database) as conn:
+        options = conn.execute(f"select reloptions from pg_class where oid in {tables}".encode()).fetchall()
+    assert options == [(at_once,), (at_once,)]
+
+
 @in_a_shop
 async def test_keys_that_are_made_at_once_are_one(shop: Shop) -> None:
     subject = new_id()
