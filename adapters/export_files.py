@@ -194,9 +194,7 @@ def parquet_library() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise ParquetMissingError(
-            "Parquet needs pyarrow, which is an extra: pip install 'counterfoil[parquet]'"
-        ) from error
+        raise ParquetMissingError("Parquet needs the package pyarrow: pip install pyarrow") from error
 
 
 def row(content: bytes, *, instants: bool = False) -> tuple[object, ...]:

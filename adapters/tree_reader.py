@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from projections.merkle import Node, Range, consistency_ranges, cover, inclusion
 HASHES = b"select tree.hashes_of(%s::bigint[], %s::int[])"
 OF_SIZE = f"{HEADS} where h.tree_size = %s order by h.generation desc limit 1"
 UP_TO = f"{HEADS} where h.tree_size <= %s order by h.tree_size desc, h.generation desc limit 1"
-PAGE = f"{HEADS} where h.tree_size > %s order by h.tree_size, h.generation limit %s"
+PAGE = f"""{HEADS} where h.tree_size >= %s and (h.tree_size > %s or h.signed_at > %s::timestamptz)
+     order by h.tree_size, h.generation limit %s"""
+"""A new key signs the size that the old one has signed, later."""
 FACTS = b"""
     select position, stream_id, version, topic, payload, metadata, recorded_at from ledger.events
      where stream_id = %s and version > %s and position <= %s order by version limit %s"""
@@ -83,9 +86,9 @@ class TreeReader:
         rows = await self._fetch(OF_SIZE.encode(), tree_size)
         return SignedHead(*rows[0]) if rows else None
 
-    async def heads(self, *, after: int, limit: int) -> list[SignedHead]:
-        """Those of more than ``after`` facts, smallest first."""
-        return [SignedHead(*row) for row in await self._fetch(PAGE.encode(), after, limit)]
+    async def heads(self, *, after: int, later_than: datetime | None = None, limit: int) -> list[SignedHead]:
+        """Those of more than ``after`` facts, or of as many and signed ``later_than``; smallest first, then oldest."""
+        return [SignedHead(*row) for row in await self._fetch(PAGE.encode(), after, after, later_than, limit)]
 
     async def keys(self) -> list[HeadKey]:
         return [HeadKey(*row) for row in await self._fetch(KEYS)]

@@ -34,6 +34,7 @@ from adapters.housekeeping import tidy
 from adapters.inventory import PooledInventory, Taken
 from adapters.leader import TIMEKEEPER, leadership
 from adapters.ledger import PostgresLedger
+from adapters.linked_wallets import LedgerLinkedWallets
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import Positions
@@ -102,6 +103,7 @@ class Application:
         self._reader = LedgerReader(self._pool, self.vault.reveal_all)
         self.tree = TreeReader(self._pool)
         self.views = PostgresViews(database_url)
+        self._linked = LedgerLinkedWallets(self.views, self.view_positions, self._reader)
         self.passwords = ArgonPasswords(self._pool)
         self.tokens = JwtTokens(self._pool, secret, self.clock)
         self.codes = Ed25519TicketCodes(secret)
@@ -116,7 +118,7 @@ class Application:
         clock = self.clock
         return {
             account.Register: partial(account.register, passwords=self.passwords, vault=self.vault, clock=clock),
-            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, clock=clock),
+            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, linked=self._linked, clock=clock),
             account.SetRoles: partial(account.set_roles, clock=clock),
             event.CreateEvent: partial(event.create_event, clock=clock),
             event.ChangeEvent: partial(event.change_event, clock=clock),
@@ -197,7 +199,8 @@ class Application:
 
     async def tidy(self) -> int:
         """Forget what is kept only for a while, and end erasures that were cut off."""
-        await privacy.finish_erasures(ledger=self.system_ledger("FinishErasures"), vault=self.vault)
+        ledger = self.system_ledger("FinishErasures")
+        await privacy.finish_erasures(ledger=ledger, vault=self.vault, linked=self._linked, clock=self.clock)
         return await tidy(self._pool)
 
     # -- Reads --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import Counter, Gauge, Histogram
+from sentry_sdk.transport import Transport
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SLOW_SECONDS = 1.0
@@ -68,7 +69,7 @@ def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     if sentry_dsn is not None:
-        sentry_sdk.init(dsn=sentry_dsn, send_default_pii=False)
+        report_errors(sentry_dsn)
     if tracing():  # FastAPI makes the spans as soon as there is a provider
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - a tenth of a second
             OTLPSpanExporter,
@@ -77,6 +78,30 @@ def set_up(*, log_format: str, sentry_dsn: str | None, service: str) -> None:
         provider = TracerProvider(resource=Resource.create({"service.name": service}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
+
+
+def report_errors(dsn: str, transport: Transport | None = None) -> None:
+    """What went wrong and where in the code leaves the house; whom and what it was about stays in it."""
+    sentry_sdk.init(
+        dsn=dsn,
+        transport=transport,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+        max_breadcrumbs=0,
+        before_send=without_people,
+    )
+
+
+def without_people(event: Any, _: object) -> Any:
+    """The text of an error may quote what somebody sent, and a log line the error: they are in our own log, whole."""
+    for part in ("breadcrumbs", "extra", "logentry", "message", "user"):
+        event.pop(part, None)
+    if "request" in event:
+        event["request"] = {part: event["request"].get(part) for part in ("method", "url")}
+    for error in event.get("exception", {}).get("values", []):
+        error.pop("value", None)
+    return event
 
 
 class Observed:

@@ -105,11 +105,11 @@ async def ledger_heads(
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> Response:
-    """The heads that were signed of trees larger than `after`, smallest first; with `as_of` those of trees up to then."""
-    resumed = from_cursor(cursor, int)
-    found = await call.app.tree.heads(after=resumed[0] if resumed else after, limit=limit)
+    """The heads that were signed of trees larger than `after`, smallest first, then oldest; with `as_of` those of trees up to then."""
+    size, signed_at = from_cursor(cursor, int, datetime) or (after, None)
+    found = await call.app.tree.heads(after=size, later_than=signed_at, limit=limit)
     heads = [head for head in found if as_of is None or head.tree_size <= as_of]
-    following = to_cursor(heads[-1].tree_size) if len(heads) == limit else None
+    following = to_cursor(heads[-1].tree_size, heads[-1].at) if len(heads) == limit else None
     return _json({"items": [head.document() for head in heads], "next_cursor": following})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 from uuid import UUID
 
-from commands.kernel import Clock, Command, Ledger
+from commands.kernel import AlreadyAnsweredError, Clock, Command, ConflictError, KeyReusedError, Ledger
 from commands.privacy import Vault
 from domain.account import Account, EmailClaim, EmailTakenError, Role, email_stream, normal_email
 from domain.kernel import NotFoundError, Refusal, new_id
@@ -81,7 +81,11 @@ async def register(command: Register, *, ledger: Ledger, passwords: Passwords, v
     claim.claim(account.id, at=now)
     email, name = await vault.seal(account.id, normal_email(command.email), command.name.strip())
     account.register(email=email, name=name, roles=command.roles, at=now)
-    return await ledger.append(account, claim)
+    try:
+        return await ledger.append(account, claim)
+    except (ConflictError, AlreadyAnsweredError, KeyReusedError):  # it was lost: there is no such account
+        await vault.destroy(account.id)
+        raise
 
 
 async def set_roles(command: SetRoles, *, ledger: Ledger, clock: Clock) -> Account:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from commands.kernel import Clock, Command, Ledger
 from commands.privacy import Vault
-from domain.kernel import Refusal
+from domain.account import Account
+from domain.kernel import NotFoundError, Refusal
 from domain.wallet import Address, Wallet, wallet_stream
 
 
@@ -83,8 +84,14 @@ async def challenge_wallet(
 async def link_wallet(
     command: LinkWallet, *, ledger: Ledger, proofs: WalletProofs, vault: Vault, clock: Clock
 ) -> Wallet:
-    """Raises BadProofError, and WalletTakenError when another account has it."""
+    """Raises BadProofError, WalletTakenError when another account has it, and NotFoundError for who was erased.
+
+    It rests on the account: who is erased while this is decided gets no wallet any more.
+    """
     now = clock()
+    account = await ledger.peek(Account, command.account_id)
+    if account.erased:
+        raise NotFoundError("this account was erased")
     proof = proofs.read(command.message, command.signature, at=now)
     wallet = await ledger.load(Wallet, wallet_stream(proof.address))
     message, signature = await vault.seal(command.account_id, proof.message, proof.signature)
@@ -95,7 +102,7 @@ async def link_wallet(
     )
     # After the decision: who has lost a race is told that the wallet is taken, not that their proof is stale.
     proofs.refuse_unless_challenged(proof, account_id=command.account_id, version=wallet.stored_version)
-    return await ledger.append(wallet)
+    return await ledger.append(wallet, rests_on=(account,))
 
 
 async def unlink_wallet(command: UnlinkWallet, *, ledger: Ledger, clock: Clock) -> Wallet:

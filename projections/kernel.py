@@ -108,6 +108,15 @@ class Projection:
             handlers[type(fact)](self, recorded, fact, rows)
 
 
+class Spell(NamedTuple):
+    """A stream while something of it was somebody's: from the fact that gave it to them to the one that took it away."""
+
+    stream_id: UUID
+    first: int
+    last: int | None
+    """None: it is theirs still."""
+
+
 class Views(Protocol):
     """The port through which views are read."""
 

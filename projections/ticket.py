@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.event import Event
 from domain.seat import Seat
 from domain.ticket import Ticket
-from projections.kernel import Projection, Recorded, Table, Views, before_or_all, when
+from projections.kernel import Projection, Recorded, Spell, Table, Views, before_or_all, when
 from projections.rows import Rows
 
 TICKETS = Table(
@@ -291,6 +291,19 @@ async def held_by_as_of(
          order by c.from_position desc limit %(limit)s"""
     params = {"holder": holder_id, "position": position, "before": before_or_all(before), "limit": limit}
     return [(row[0], row[1]) for row in await views.fetch(sql, params)]
+
+
+async def spells_of(views: Views, holder_id: UUID, *, before: int | None = None, limit: int) -> list[Spell]:
+    """When somebody had which ticket, also those that they have passed on; latest acquired first."""
+    sql = """
+        select c.ticket_id, c.from_position, (
+                   select min(later.from_position) from tickets.custody later
+                    where later.ticket_id = c.ticket_id and later.from_position > c.from_position)
+          from tickets.custody c
+         where c.holder_id = %(holder)s and c.from_position < %(before)s
+         order by c.from_position desc limit %(limit)s"""
+    params = {"holder": holder_id, "before": before_or_all(before), "limit": limit}
+    return [Spell(*row) for row in await views.fetch(sql, params)]
 
 
 async def taken_seats(views: Views, event_id: UUID) -> list[TakenSeat]:

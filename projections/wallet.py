@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from domain.wallet import Wallet
-from projections.kernel import Projection, Recorded, Table, Views, before_or_all, when
+from projections.kernel import Projection, Recorded, Spell, Table, Views, before_or_all, when
 from projections.rows import Rows
 
 WALLETS = Table(
@@ -71,6 +71,12 @@ async def of_account(
     return [(row[0], row[1]) for row in await views.fetch(sql, params)]
 
 
+async def addresses_of(views: Views, account_id: UUID) -> list[str]:
+    """All that somebody has."""
+    sql = "select address from wallets.wallets where account_id = %(account)s"
+    return [row[0] for row in await views.fetch(sql, {"account": account_id})]
+
+
 async def of_account_as_of(
     views: Views, account_id: UUID, position: int, *, before: int | None = None, limit: int
 ) -> list[tuple[UUID, int]]:
@@ -85,6 +91,19 @@ async def of_account_as_of(
          order by o.from_position desc limit %(limit)s"""
     params = {"account": account_id, "position": position, "before": before_or_all(before), "limit": limit}
     return [(row[0], row[1]) for row in await views.fetch(sql, params)]
+
+
+async def spells_of(views: Views, account_id: UUID, *, before: int | None = None, limit: int) -> list[Spell]:
+    """When somebody had which wallet, also those that they have unlinked; latest linked first."""
+    sql = """
+        select o.wallet_id, o.from_position, (
+                   select min(later.from_position) from wallets.owners later
+                    where later.wallet_id = o.wallet_id and later.from_position > o.from_position)
+          from wallets.owners o
+         where o.account_id = %(account)s and o.from_position < %(before)s
+         order by o.from_position desc limit %(limit)s"""
+    params = {"account": account_id, "before": before_or_all(before), "limit": limit}
+    return [Spell(*row) for row in await views.fetch(sql, params)]
 
 
 async def unidentified_tickets(views: Views, *, limit: int) -> list[UUID]:

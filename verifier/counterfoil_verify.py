@@ -449,7 +449,7 @@ def csv_rows(directory: Path, files: list[Json]) -> Iterator[tuple[str, Json | N
 
 def parquet_rows(directory: Path, files: list[Json]) -> Iterator[tuple[str, Json | None]]:
     try:
-        from pyarrow import ArrowException  # noqa: PLC0415 - for this alone
+        from pyarrow.lib import ArrowException  # noqa: PLC0415 - for this alone
         from pyarrow.parquet import ParquetFile  # noqa: PLC0415
     except ImportError:
         raise CannotTellError("Parquet needs the package `pyarrow` (pip install pyarrow)") from None
@@ -563,15 +563,17 @@ def unlike(head: Head, kept: Kept, keys: dict[str, Json]) -> Iterator[str]:
 
 
 def check_growth(old: Json, new: Json, proof: Json, kept: Kept) -> Iterator[str]:
-    first, second = Head.of(old), Head.of(new)
+    first, second, keys = Head.of(old), Head.of(new), kept.trusted_keys(())
     for head in (first, second):
-        head.check(kept.trusted_keys(()))
+        head.check(keys)
     if first.ledger_id != second.ledger_id:
         raise CannotTellError("the heads are of two ledgers")
     try:
         check_consistency(first.size, second.size, decoded(proof["hashes"]), (first.root, second.root))
     except AlteredError as error:
         yield str(error)
+    for head in (first, second):
+        yield from unlike(head, kept, keys)
 
 
 # -- The command line --------------------------------------------------------------

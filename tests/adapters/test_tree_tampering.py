@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from adapters import audit_search
@@ -80,8 +80,7 @@ def flip(tamperer: Tamperer, column: str, position: int, at: int, bit: int) -> b
 )
 def test_one_byte_of_any_column_of_any_row(ledger: Ledger, column: str, position: int, at: int, bit: int) -> None:
     with tampering(ledger.url) as tamperer:
-        if not flip(tamperer, column, position, at, bit):
-            return
+        assume(flip(tamperer, column, position, at, bit))
         (finding,) = tamperer.audit(ledger.kept).findings
         assert (finding.kind, finding.first, finding.last) == ("changed", position, position)
         if column != "recorded_at":  # a carry may change several of its bytes

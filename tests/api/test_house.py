@@ -14,11 +14,17 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from api.cli import app
+from domain.kernel import type_of_fact
 
 ROOT = Path(__file__).parents[2]
 CODE = ("domain", "commands", "projections", "adapters", "api")
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
+FACTS: dict[str, set[str]] = {}
+"""Of each type of stream; tests have facts of their own."""
+for topic, kind in type_of_fact.items():
+    if kind.__module__.startswith("domain."):
+        FACTS.setdefault(topic.partition(".")[0], set()).add(topic)
 
 
 def text(*path: str) -> str:
@@ -142,6 +148,25 @@ def test_every_decision_is_in_the_index_and_has_its_three_parts() -> None:
         assert record.startswith(f"# {name[:4]} · ")
         for part in ("Context", "Decision", "Consequences"):
             assert f"**{part}.**" in record, f"{name} has no {part}"
+
+
+def test_the_facts_that_documents_name_are_facts_of_ours() -> None:
+    named = {
+        name
+        for path in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"`([a-z]+\.[a-z_]+)(?:@\d+)?`", path.read_text())
+        if name.partition(".")[0] in FACTS and not name.endswith((".py", ".md"))
+    }
+    assert len(named) > 30
+    assert [name for name in sorted(named) if name not in FACTS[name.partition(".")[0]]] == []
+
+
+def test_the_ledgers_page_lists_every_fact_of_every_stream() -> None:
+    rows = re.findall(r"^\| ([a-z]+) \| UUID[^|]*\| (.*) \|$", text("docs", "ledger.md"), re.MULTILINE)
+    assert {
+        stream: {stream + name[name.index(".") :] for name in re.findall(r"`([a-z]*\.[a-z_]+)`", names)}
+        for stream, names in rows
+    } == FACTS
 
 
 def test_the_licence_is_apache_2() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from domain.account import Role
+from adapters.linked_wallets import LedgerLinkedWallets
+from adapters.positions import Positions
+from api import privacy
+from domain.account import Account, Role
+from domain.wallet import Wallet, wallet_stream
 from tests.api.callers import Caller
 from tests.api.house import PASSWORD, House, fresh_database
 from tests.api.scenes import bought, linked_wallet, on_sale, ordered, ticket_of
@@ -31,6 +36,10 @@ def house(postgres: str) -> Iterator[House]:
 @pytest.fixture
 def person(house: House) -> Caller:
     """Somebody whom nobody will miss."""
+    return registered(house)
+
+
+def registered(house: House) -> Caller:
     email = f"wilhelmina.{uuid4().hex}@featherstonehaugh.test"
     house.anyone.post("/v1/auth/register", {"email": email, "password": PASSWORD, "name": name_of(email)}).ok(201)
     return house.log_in(email)
@@ -55,7 +64,14 @@ def test_people_can_take_away_everything_about_them(house: House, person: Caller
     held = {one["ticket_id"]: one for one in export["tickets"]}
     assert held[ticket]["attendee_name"] == ATTENDEE
     types = {fact["type"] for fact in export["facts"]}
-    assert {"account.registered", "wallet.linked", "order.placed", "ticket.held", "ticket.claimed"} <= types
+    assert {
+        "account.registered",
+        "email.claimed",
+        "wallet.linked",
+        "order.placed",
+        "ticket.held",
+        "ticket.claimed",
+    } <= types
     (proof,) = [fact["data"]["message"] for fact in export["facts"] if fact["type"] == "wallet.linked"]
     assert wallet.address in proof.lower()
     assert export["position"] == house.head
@@ -70,6 +86,89 @@ def test_the_export_holds_nothing_of_others(person: Caller, buyer: Caller, organ
     assert [one["ticket_id"] for one in export["tickets"]] == [ticket]
     assert "Somebody else" not in str(export)
     assert buyer.email not in str(export)
+
+
+def test_a_ticket_that_was_received_and_passed_on_is_told_of_while_it_was_the_callers(
+    person: Caller, buyer: Caller, other: Caller, organizer: Caller
+) -> None:
+    ticket = ticket_of(buyer, on_sale(organizer))
+    for holder, name, to in ((buyer, "Before Me", person), (person, ATTENDEE, other), (other, "After Me", buyer)):
+        holder.post(f"/v1/tickets/{ticket}/claim", {"attendee_name": name}).ok()
+        holder.post(f"/v1/tickets/{ticket}/transfer", {"to": to.email}).ok()
+    export = person.get("/v1/me/export").ok()
+    assert export["tickets"] == []
+    told = [fact for fact in export["facts"] if fact["stream_id"] == ticket]
+    assert [fact["type"] for fact in told] == ["ticket.transferred", "ticket.claimed", "ticket.transferred"]
+    assert told[1]["data"]["attendee_name"] == ATTENDEE
+    assert (told[0]["data"]["to"], told[2]["data"]["from_id"]) == (person.user_id, person.user_id)
+    for name in ("Before Me", "After Me"):
+        assert name not in str(export)
+
+
+def test_what_happens_to_a_ticket_while_it_is_the_callers_is_told_whoever_did_it(
+    person: Caller, organizer: Caller
+) -> None:
+    ticket = ticket_of(person, on_sale(organizer))
+    organizer.post(f"/v1/tickets/{ticket}/revoke", {"reason": "a duplicate"}).ok()
+    told = [fact for fact in person.get("/v1/me/export").ok()["facts"] if fact["stream_id"] == ticket]
+    assert [fact["type"] for fact in told] == ["ticket.held", "ticket.paid", "ticket.cancelled"]
+
+
+def test_a_wallet_is_told_of_to_each_who_had_it_and_only_what_was_theirs(house: House, person: Caller) -> None:
+    """The second has nothing of the first: neither who it was, nor what they signed; and the first has what they undid."""
+    wallet, second = linked_wallet(person, new_signer()), registered(house)
+    person.delete(f"/v1/wallets/{wallet.address}")
+    linked_wallet(second, wallet)
+    for owner, types in ((person, ["wallet.linked", "wallet.unlinked"]), (second, ["wallet.linked"])):
+        export = owner.get("/v1/me/export").ok()
+        told = [fact for fact in export["facts"] if fact["type"].startswith("wallet.")]
+        assert [fact["type"] for fact in told] == types
+        assert {fact["data"]["account_id"] for fact in told} == {owner.user_id}
+        assert [linked["address"] for linked in export["wallets"]] == ([wallet.address] if owner is second else [])
+    assert person.user_id not in str(second.get("/v1/me/export").ok())
+    assert second.user_id not in str(person.get("/v1/me/export").ok())
+
+
+def test_a_long_stream_is_told_whole_or_not_at_all(
+    house: House, person: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = 1_200
+
+    async def change_roles() -> None:
+        ledger = house.application.system_ledger("SetRoles")
+        account = await ledger.load(Account, UUID(person.user_id))
+        for number in range(changes):
+            role = Role.GATE if number % 2 == 0 else Role.ATTENDEE
+            account.set_roles(frozenset({role}), by=None, at=house.application.clock())
+        await ledger.append(account)
+
+    house.run(change_roles())
+    told = [fact for fact in person.get("/v1/me/export").ok()["facts"] if fact["stream_id"] == person.user_id]
+    assert [fact["version"] for fact in told] == list(range(1, changes + 2))
+    monkeypatch.setattr(privacy, "ROWS_MAX", changes // 2)
+    person.get("/v1/me/export").refused(503, "unavailable")
+
+
+def test_an_erasure_unlinks_a_wallet_that_the_views_have_not_heard_of(
+    house: House, person: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were linked after the request had looked which there are."""
+    wallet = linked_wallet(person, new_signer())
+    linked = LedgerLinkedWallets(NoViews(), Positions("these views have"), house.application._reader)
+    assert house.run(linked.of(UUID(person.user_id))) == {wallet.address}
+
+    async def none_yet(*_: object) -> list[Wallet]:
+        return []
+
+    monkeypatch.setattr(privacy, "_linked", none_yet)
+    assert person.delete("/v1/me").status == 204
+    (now,) = house.run(house.application.store.load(Wallet, [wallet_stream(wallet.address)]))
+    assert now.account_id is None
+
+
+class NoViews:
+    async def fetch(self, sql: str, params: object) -> list[tuple[Any, ...]]:
+        return []
 
 
 def test_who_is_erased_is_nowhere_named(

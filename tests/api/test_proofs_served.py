@@ -6,16 +6,17 @@ from base64 import b64decode
 from itertools import pairwise
 from typing import Any
 
+import psycopg
 import pytest
 
 from adapters import positions
-from adapters.heads import is_signed
+from adapters.heads import HeadSigner, is_signed, latest_heads
 from domain.account import Role
 from projections.canonical import from_line
 from projections.ledger_head import SignedHead, head_from, key_from
 from projections.merkle import check_consistency, check_inclusion, leaf_hash
 from tests.api.callers import Caller
-from tests.api.house import House
+from tests.api.house import SECRET, House
 from tests.api.scenes import bought, on_sale, ticket_of
 
 Json = dict[str, Any]
@@ -74,19 +75,40 @@ def test_heads_are_kept_in_order_and_each_begins_the_next(
     for _ in range(3):
         bought(buyer, on_sale(organizer))
         covering(house, house.position)
-    found: list[Json] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = house.anyone.get("/v1/ledger/heads", {"limit": 2, **({"cursor": cursor} if cursor else {})}).ok()
-        found += page["items"]
-        cursor = page["next_cursor"]
+    found = all_heads(house, 2)
     kept = [signed_by_a_published_key(house, document) for document in found]
     assert len(kept) >= 3
-    assert [head.tree_size for head in kept] == sorted({head.tree_size for head in kept})
+    assert [head.tree_size for head in kept] == sorted(head.tree_size for head in kept)
     for old, new in pairwise(head for head in kept if head.tree_size):
         asked = {"from": old.tree_size, "to": new.tree_size}
         proof = auditor.get("/v1/ledger/proofs/consistency", asked).ok()
         check_consistency(old.tree_size, new.tree_size, old.root, new.root, hashes(proof))
+
+
+def all_heads(house: House, limit: int) -> list[Json]:
+    """Page after page."""
+    found: list[Json] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = house.anyone.get("/v1/ledger/heads", {"limit": limit, **({"cursor": cursor} if cursor else {})}).ok()
+        found += page["items"]
+        cursor = page["next_cursor"]
+    return found
+
+
+def test_the_head_that_a_new_key_signs_is_not_lost_between_pages(house: House, organizer: Caller) -> None:
+    """It is of the size that the old key has signed."""
+    on_sale(organizer)
+    covering(house, house.position)
+    signer = HeadSigner(SECRET)
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        (before,) = latest_heads(connection, 1)
+        new_key = signer.rotate(connection)
+        signer.sign(connection, before.tree_size, before.root)
+    whole = all_heads(house, 200)
+    keys = [head["key_id"] for head in whole if head["tree_size"] == before.tree_size]
+    assert keys == [before.key_id, new_key]
+    assert all_heads(house, 1) == whole
 
 
 def test_a_fact_is_proved_to_be_in_the_tree_of_a_head(

@@ -42,6 +42,7 @@ from domain.money import Money
 from domain.order import Order
 from domain.seat import Seat
 from domain.ticket import Ticket, TicketStatus
+from domain.wallet import Wallet
 from tests.adapters.ledger_parts import until
 from tests.domain.event_facts import details
 from tests.domain.happening import BUYER, NOW, ORGANIZER
@@ -138,7 +139,7 @@ class Shop:
         clock = self.clock
         providers: dict[str, orders.PaymentProvider] = {"sandbox": self.payments}
         return {
-            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, clock=clock),
+            privacy.EraseAccount: partial(privacy.erase_account, vault=self.vault, linked=self, clock=clock),
             accounts.SetRoles: partial(accounts.set_roles, clock=clock),
             events.CreateEvent: partial(events.create_event, clock=clock),
             events.ChangeEvent: partial(events.change_event, clock=clock),
@@ -237,6 +238,12 @@ class Shop:
 
     async def order_now(self, placed: Order) -> Order:
         return (await self.store.load(Order, [placed.id]))[0]
+
+    async def of(self, account_id: UUID) -> frozenset[str]:
+        """The wallets that were linked to the account, as `commands.privacy.LinkedWallets` finds them."""
+        links = self._query("select payload from ledger.events where topic = %s", Wallet.Linked.stored_topic)
+        known = [Wallet.Linked.model_validate_json(payload) for (payload,) in links]
+        return frozenset(link.address for link in known if link.account_id == account_id)
 
     async def caught_up(self) -> None:
         """Until this process has heard of everything that is recorded by now."""

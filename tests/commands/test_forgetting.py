@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,11 +15,15 @@ from adapters.vault import LocalMasterKey, PostgresVault
 from commands.kernel import Ledger, decide
 from commands.privacy import EraseAccount, erase_account, finish_erasures
 from commands.ticket import ClaimTicket
+from commands.wallet import link_wallet
 from domain.account import Account, AdminErasureError, Role
 from domain.kernel import NotFoundError, new_id
 from domain.personal import Sealed
-from tests.commands.shop import Shop, in_a_shop, together
+from domain.wallet import wallet_stream
+from tests.commands.shop import SECRET, Meanwhile, Shop, in_a_shop, together
+from tests.commands.test_linking import owner
 from tests.commands.test_registering import ADA, reception
+from tests.signer import new_signer
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ async def test_an_erasure_that_was_cut_off_is_ended(shop: Shop) -> None:
     dying = DyingVault(shop)
     with pytest.raises(PowerCutError):
         await decide(
-            partial(erase_account, vault=dying, clock=shop.clock),
+            partial(erase_account, vault=dying, linked=shop, clock=shop.clock),
             EraseAccount(user_id=ada.id, by=None),
             shop.ledger("EraseAccount"),
         )
@@ -118,6 +123,14 @@ async def test_an_erasure_that_was_not_recorded_destroys_nothing(shop: Shop) -> 
     assert await _finish(shop) == 0
     assert await shop.vault.open(ada.name) == "Ada"
     assert await shop.vault.intended() == []
+
+
+def test_tables_whose_rows_are_destroyed_are_vacuumed_whenever_one_was(database: str) -> None:
+    at_once = ["autovacuum_vacuum_threshold=0", "autovacuum_vacuum_scale_factor=0"]
+    tables = "('privacy.subject_keys'::regclass, 'secrets.passwords'::regclass)"
+    with psycopg.connect(database) as conn:
+        options = conn.execute(f"select reloptions from pg_class where oid in {tables}".encode()).fetchall()
+    assert options == [(at_once,), (at_once,)]
 
 
 @in_a_shop
@@ -167,6 +180,71 @@ async def test_who_comes_is_forgotten_with_the_holder(shop: Shop) -> None:
         await shop.do(ClaimTicket(ticket_id=ticket, holder_id=holder, attendee_name="Somebody else"))
 
 
+# -- A wallet that is linked while its owner is forgotten. ---------------------------------------
+
+
+@in_a_shop
+async def test_a_link_that_was_sealed_before_the_erasure_and_comes_after_it_is_refused(shop: Shop) -> None:
+    somebody, wallet = await shop.somebody(), new_signer()
+    vault = SlowVault(shop, lambda: shop.do(EraseAccount(user_id=somebody, by=somebody)))
+    link = partial(link_wallet, proofs=shop.proofs, vault=vault, clock=shop.clock)
+    with pytest.raises(NotFoundError, match="erased"):
+        await decide(link, await shop.proof(wallet, somebody), shop.ledger("LinkWallet"))
+    assert vault.meanwhile is None, "they were erased between"
+    assert shop.facts(wallet_stream(wallet.address)) == []
+
+
+@in_a_shop
+async def test_a_wallet_that_the_erasure_did_not_know_of_is_unlinked_too(shop: Shop) -> None:
+    somebody, known = await shop.somebody(), frozenset[str]()
+    wallet = await shop.wallet(somebody)
+    await shop.do(EraseAccount(user_id=somebody, by=somebody, wallets=known))
+    assert [fact.topic for fact in shop.facts()][-2:] == ["account.erased", "wallet.unlinked"]
+    assert await owner(shop, wallet) is None
+    before = len(shop.facts())
+    await shop.do(EraseAccount(user_id=somebody, by=somebody, wallets=known))
+    assert len(shop.facts()) == before
+
+
+@in_a_shop
+async def test_a_wallet_that_an_erasure_that_was_cut_off_did_not_know_of_is_unlinked(shop: Shop) -> None:
+    ada = await _registered(shop)
+    wallet = await shop.wallet(ada.id)
+    with pytest.raises(PowerCutError):
+        await decide(
+            partial(erase_account, vault=shop.vault, linked=NobodyToAsk(), clock=shop.clock),
+            EraseAccount(user_id=ada.id, by=None),
+            shop.ledger("EraseAccount"),
+        )
+    assert await owner(shop, wallet) == ada.id
+    _age(shop)
+    assert await _finish(shop) == 1
+    assert await owner(shop, wallet) is None
+    assert await shop.vault.open(ada.name) is None
+
+
+class SlowVault(PostgresVault):
+    """``meanwhile`` happens once, when a text is sealed and nothing is appended yet."""
+
+    def __init__(self, shop: Shop, meanwhile: Meanwhile) -> None:
+        super().__init__(shop.pool, LocalMasterKey(SECRET))
+        self.meanwhile: Meanwhile | None = meanwhile
+
+    async def seal(self, subject: UUID, *texts: str) -> list[Sealed]:
+        sealed = await super().seal(subject, *texts)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return sealed
+
+
+class NobodyToAsk:
+    """The process is gone before it could look."""
+
+    async def of(self, account_id: UUID) -> frozenset[str]:
+        raise PowerCutError
+
+
 class PowerCutError(Exception):
     """The process is gone."""
 
@@ -186,7 +264,7 @@ async def _registered(shop: Shop) -> Account:
 
 async def _finish(shop: Shop) -> int:
     ledger: Ledger = shop.ledger("FinishErasures")
-    return await finish_erasures(ledger=ledger, vault=shop.vault)
+    return await finish_erasures(ledger=ledger, vault=shop.vault, linked=shop, clock=shop.clock)
 
 
 def _age(shop: Shop) -> None:

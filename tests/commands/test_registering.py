@@ -100,6 +100,9 @@ async def test_of_those_who_register_one_address_at_once_one_has_it_with_their_o
             else:
                 with pytest.raises(BadCredentialsError):
                     await desk.log_in("ada@example.com", command.password)
+    with psycopg.connect(shop.database) as conn:
+        kept = "select (select count(*) from secrets.passwords), count(wrapped) from privacy.subject_keys"
+        assert conn.execute(kept).fetchone() == (1, 1), "of those who lost, neither hash nor key"
 
 
 # -- Logging in. ---------------------------------------------------------------------------------

@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.canonical import from_line
+from projections.ledger_head import HeadKey, SignedHead, key_id_of, signed_text
 from projections.merkle import EMPTY_ROOT, leaf_hash, root_of
 from tests.projections.test_tree_arithmetic import (
     CONSISTENCIES,
@@ -332,3 +337,68 @@ def test_a_tickets_head_is_held_to_those_that_were_kept(tmp_path: Path, capsys: 
     assert "of those that were kept, the head of 5 facts" in capsys.readouterr().err
     assert check_pages(tmp_path, ticket_pages(3), [NEW | {"ledger_id": LINES[0]["stream_id"]}]) == 2
     assert "of another ledger" in capsys.readouterr().err
+
+
+# -- Growth, and heads that were kept --------------------------------------------------
+
+SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = SIGNER.public_key().public_bytes_raw()
+
+
+def instant(minute: int) -> datetime:
+    return datetime(2026, 9, 16, 19, minute, tzinfo=UTC)
+
+
+def signed(size: int, content: bytes, minute: int) -> Json:
+    ledger_id = UUID(NEW["ledger_id"])
+    signature = SIGNER.sign(signed_text(ledger_id, size, content, instant(minute)))
+    return SignedHead(ledger_id, size, content, instant(minute), key_id_of(PUBLIC), signature).document()
+
+
+def check_grown(tmp_path: Path, kept: Json) -> int:
+    """From 3 facts to 7, which is so, before somebody who has kept another head."""
+    grown = {
+        "old": signed(3, root(3), 10),
+        "new": signed(7, root(7), 20),
+        "proof": {"hashes": [b64encode(part).decode() for part in consistency(3, 7)]},
+        "heads": kept,
+        "keys": {"items": [HeadKey(key_id_of(PUBLIC), PUBLIC, instant(0), None).document()]},
+    }
+    for name, document in grown.items():
+        (tmp_path / name).write_text(json.dumps(document))
+    old, new, proof, heads, keys = (str(tmp_path / name) for name in grown)
+    return int(VERIFIER.main(["growth", old, new, proof, "--heads", heads, "--keys", keys]))
+
+
+@pytest.mark.parametrize(("size", "minute"), [(3, 10), (3, 15), (5, 15), (7, 20), (7, 30), (9, 30)])
+def test_a_growth_that_heads_that_were_kept_do_not_contradict(tmp_path: Path, size: int, minute: int) -> None:
+    assert check_grown(tmp_path, signed(size, root(size), minute)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (
+            lambda: signed(3, root(4), 10),
+            "the head of 3 facts, 2026-09-16T19:10:00.000000Z is not the one of this size",
+        ),
+        (
+            lambda: signed(7, root(6), 30),
+            "the head of 7 facts, 2026-09-16T19:20:00.000000Z is not the one of this size",
+        ),
+        (lambda: signed(5, root(5), 5), "positions 4 to 5: cut off"),
+        (lambda: signed(9, root(9), 15), "positions 8 to 9: cut off"),
+    ],
+)
+def test_a_growth_that_a_head_that_was_kept_contradicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: Callable[[], Json], said: str
+) -> None:
+    assert check_grown(tmp_path, kept()) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_growth_beside_a_head_that_is_good_for_nothing_cannot_be_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_grown(tmp_path, signed(5, root(5), 15) | {"root": b64encode(root(4)).decode()}) == 2
+    assert "of those that were kept, the head of 5 facts" in capsys.readouterr().err
