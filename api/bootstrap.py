@@ -195,9 +195,12 @@ class Application:
         if self.settings.admin_email is not None and self.settings.admin_password is not None:
             await self.make_admin(self.settings.admin_email, self.settings.admin_password)
 
+    async def finish_erasures(self) -> int:
+        """End those that were cut off."""
+        return await privacy.finish_erasures(ledger=self.system_ledger("FinishErasures"), vault=self.vault)
+
     async def tidy(self) -> int:
-        """Forget what is kept only for a while, and end erasures that were cut off."""
-        await privacy.finish_erasures(ledger=self.system_ledger("FinishErasures"), vault=self.vault)
+        """Forget what is kept only for a while."""
         return await tidy(self._pool)
 
     # -- Reads --------------------------------------------------------------------------
