@@ -38,6 +38,8 @@ POLL_SECONDS = 1.0
 STOP_POLL_SECONDS = 0.1
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
+HELD_SECONDS = 10.0
+"""Between looks whether an operator has put right what no builder may go on from."""
 FAILURES_MAX = 200
 """In a row, which with the longest back-off is a quarter of an hour without a database."""
 
@@ -61,12 +63,14 @@ class TreeBuilder:
     def __init__(self, url: str, secret: bytes) -> None:
         self._url = url
         self._signer = HeadSigner(secret)
+        self.problem: str | None = None
+        """Why nothing is built or signed, while that is so."""
 
     def run(self, stop: threading.Event) -> None:
         """Build, or stand by until whoever builds goes; connect again when the connection breaks. Until told to stop.
 
-        Raises LedgerGapError when the ledger is not whole, TreeForkedError, psycopg.Error when the database has failed FAILURES_MAX
-        times in a row.
+        A ledger that is not whole, or not what was signed, is for an operator to put right. Until then nothing is built or signed,
+        and everybody else goes on. Raises psycopg.Error when the database has failed FAILURES_MAX times in a row.
         """
         failures = 0
         while not stop.is_set():
@@ -75,6 +79,10 @@ class TreeBuilder:
                 with closing(open_connection(self._url)) as connection:
                     if _take_lead(connection, stop):
                         self._follow(connection, stop)
+            except (TreeForkedError, LedgerGapError) as error:
+                self.problem = str(error)
+                log.error("tree_held", problem=self.problem, seconds=HELD_SECONDS)  # noqa: TRY400 - where it shows says nothing
+                stop.wait(HELD_SECONDS)
             except (psycopg.Error, OSError) as error:
                 failures = failures + 1 if monotonic() - began < BACKOFF_SECONDS_MAX else 1
                 log.warning("tree_interrupted", error=str(error).strip(), failures=failures)
@@ -103,6 +111,7 @@ class TreeBuilder:
         while not stop.is_set():
             began, busy_from, head = monotonic(), thread_time(), growth.head
             leaves = growth.step()
+            self.problem = None
             due = due or leaves > 0
             if due and growth.is_signable and began - signed_at >= HEAD_SECONDS_MIN:
                 self._sign(connection, growth)

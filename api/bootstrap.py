@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
-from psycopg_pool import AsyncConnectionPool
-
+from adapters import app_pool
 from adapters.audit import Audit, audit_ledger
 from adapters.backups import (
     BackupError,
@@ -38,7 +37,7 @@ from adapters.linked_wallets import LedgerLinkedWallets
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import Positions
-from adapters.postgres import DatabaseUnfitError, conninfo, migrate
+from adapters.postgres import DatabaseUnfitError, migrate
 from adapters.projector import Projector
 from adapters.reader import Found, LedgerReader, StoredFact, Wanted
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
@@ -70,9 +69,6 @@ if TYPE_CHECKING:
     from adapters.chain.station import Station
     from adapters.kafka.clients import KafkaSettings
 
-POOL_CONNECTIONS_MAX = 8
-POOL_WAIT_SECONDS_MAX = 10.0
-
 A = TypeVar("A", bound=Aggregate)
 
 
@@ -91,14 +87,7 @@ class Application:
         self.store.follower.on_view_position = self.view_positions.announce
         self.store.follower.on_view_reset = self.view_positions.reset
         self.store.follower.on_tree_size = self.tree_sizes.announce
-        self._pool = AsyncConnectionPool(
-            conninfo(database_url, "counterfoil_app"),
-            min_size=1,
-            max_size=POOL_CONNECTIONS_MAX,
-            timeout=POOL_WAIT_SECONDS_MAX,
-            kwargs={"autocommit": True},
-            open=False,
-        )
+        self._pool = app_pool.make(database_url)
         self.vault = PostgresVault(self._pool, LocalMasterKey(secret))
         self._reader = LedgerReader(self._pool, self.vault.reveal_all)
         self.tree = TreeReader(self._pool)
@@ -155,7 +144,7 @@ class Application:
         }
 
     async def __aenter__(self) -> Self:
-        await self._pool.open(wait=True, timeout=POOL_WAIT_SECONDS_MAX)
+        await self._pool.open(wait=True, timeout=app_pool.OPEN_SECONDS_MAX)
         await self.views.start()
         await self.store.start()
         await self._ensure_admin()
@@ -197,10 +186,13 @@ class Application:
         if self.settings.admin_email is not None and self.settings.admin_password is not None:
             await self.make_admin(self.settings.admin_email, self.settings.admin_password)
 
-    async def tidy(self) -> int:
-        """Forget what is kept only for a while, and end erasures that were cut off."""
+    async def finish_erasures(self) -> int:
+        """End those that were cut off."""
         ledger = self.system_ledger("FinishErasures")
-        await privacy.finish_erasures(ledger=ledger, vault=self.vault, linked=self._linked, clock=self.clock)
+        return await privacy.finish_erasures(ledger=ledger, vault=self.vault, linked=self._linked, clock=self.clock)
+
+    async def tidy(self) -> int:
+        """Forget what is kept only for a while."""
         return await tidy(self._pool)
 
     # -- Reads --------------------------------------------------------------------------

@@ -11,7 +11,9 @@ WEI_IN_ETHER = 10**18
 
 
 async def refresh(app: Application) -> None:
-    observability.HEAD.set(await app.head())
+    head, signed = await app.head(), await app.tree.latest()
+    observability.HEAD.set(head)
+    observability.TREE_LAG.set(max(0, head - (signed.tree_size if signed is not None else 0)))
     observability.VIEWS.set(app.view_positions.position)
     observability.BATCHES.set(app.store.committer.batches)
     observability.COMMANDS.set(app.store.committer.requests)

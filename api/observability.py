@@ -33,6 +33,7 @@ VIEWS = Gauge("counterfoil_views_position", "Last position that all views reflec
 LAG = Gauge("counterfoil_projection_lag_facts", "Facts a view is behind", ["projection"])
 LAG_SECONDS = Gauge("counterfoil_projection_lag_seconds", "Age of the oldest fact a view lacks", ["projection"])
 DEAD_LETTERS = Gauge("counterfoil_dead_letters", "Streams set aside by a view", ["projection"])
+TREE_LAG = Gauge("counterfoil_tree_lag_facts", "Facts that no signed head covers")
 CHAIN_LAG = Gauge("counterfoil_chain_lag_facts", "Facts that a contract has not been told and mined", ["chain"])
 CHAIN_LAG_SECONDS = Gauge("counterfoil_chain_lag_seconds", "Age of the oldest of them", ["chain"])
 CHAIN_PENDING = Gauge("counterfoil_chain_pending_transactions", "Sent and not mined", ["chain"])

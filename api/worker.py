@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -14,7 +14,11 @@ from api.bootstrap import Application, grow_tree, run_feed, run_projectors, time
 from api.settings import Settings
 from api.timekeeper import Timekeeper
 
+ERASURES_SECONDS = 60.0
+"""What a crash has left of an erasure is ended within minutes: that is promised."""
 TIDY_SECONDS = 3_600.0
+RETRY_SECONDS = 5.0
+"""After a failure: the database may be away for a moment."""
 STOP_SECONDS_MAX = 10.0
 
 log = structlog.get_logger()
@@ -41,7 +45,11 @@ async def run_worker(settings: Settings, url: str, secret: bytes, stop: threadin
     for follower in followers:
         follower.start()
     async with Application(settings, database_url=url, secret=secret) as app:
-        tasks = [asyncio.create_task(_keep_time(app)), asyncio.create_task(_tidy(app))]
+        tasks = [
+            asyncio.create_task(_again_and_again("timekeeper", partial(_keep_time, app), 0.0)),
+            asyncio.create_task(_again_and_again("erasures", app.finish_erasures, ERASURES_SECONDS)),
+            asyncio.create_task(_again_and_again("tidying", app.tidy, TIDY_SECONDS)),
+        ]
         await stopping.wait()
         for task in tasks:
             task.cancel()
@@ -59,12 +67,18 @@ def _follow(work: Callable[[], None], loop: asyncio.AbstractEventLoop, stopping:
         loop.call_soon_threadsafe(stopping.set)
 
 
+async def _again_and_again(name: str, work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+    """Until cancelled. No failure ends it: nobody would notice that a task of ours is gone."""
+    while True:
+        try:
+            await work()
+            await asyncio.sleep(pause_seconds)
+        except Exception:
+            log.exception("housekeeping_failed", work=name)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
 async def _keep_time(app: Application) -> None:
+    """Stand by, and lead when it is our turn."""
     async with timekeeper_leadership(app):
         await Timekeeper(app).run()
-
-
-async def _tidy(app: Application) -> None:
-    while True:
-        await app.tidy()
-        await asyncio.sleep(TIDY_SECONDS)

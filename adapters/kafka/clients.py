@@ -26,7 +26,9 @@ LINGER_SECONDS = 2.0
 """Longer than a page takes to be handed over: what goes to one partition then goes in one batch, when it is flushed."""
 RECONNECT_SECONDS_MAX = 1.0
 BATCH_BYTES_MAX = 1 << 20
-REQUEST_BYTES_MAX = 2 << 20
+MESSAGE_BYTES_MAX = 16 << 20
+"""Of a fact: four times what a request to the API may have, so what was recorded can be told."""
+REQUEST_BYTES_MAX = MESSAGE_BYTES_MAX + BATCH_BYTES_MAX
 CLOSE_SECONDS_MAX = 5.0
 SESSION_SECONDS_MAX = 10.0
 """After so long without a heartbeat the others of a group take over."""

@@ -1,7 +1,8 @@
 """The whole ledger as a topic, for our own projectors: every fact as it is stored, sealed.
 
 What is stored may be about people, so nobody reads it without the secret. A message also says which one comes before it in
-its partition: who does not have that one knows that something is missing, whatever became of the topic.
+its partition: who does not have that one knows that something is missing, whatever became of the topic. That is
+under the seal, too: whoever can write to the topic can repeat what the relay has said, and say nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from adapters.fact_reader import Stored
-from adapters.kafka.encoding import ID, SEQUENCE, SOURCE, SPECVERSION, TIME, Header, Outgoing, milliseconds
+from adapters.kafka.encoding import (
+    ID,
+    SEQUENCE,
+    SOURCE,
+    SPECVERSION,
+    TIME,
+    Header,
+    Outgoing,
+    milliseconds,
+    partition_of,
+)
 from adapters.sealing import NONCE_BYTES, SealBrokenError, derive
 
 FACTS = "counterfoil.ledger.v1"
@@ -40,17 +51,23 @@ class Delivered(NamedTuple):
     def position(self) -> int:
         return self.stored[0]
 
+    @property
+    def partition(self) -> int:
+        """Where it belongs: `previous` is about no other."""
+        return partition_of(str(self.stored[1]).encode(), self.partitions)
+
 
 class FactSealer:
-    """AES-256-GCM with a key of its own. What is sealed is bound to its place in the ledger."""
+    """AES-256-GCM with a key of its own. What is sealed is bound to its place in the ledger, and in the topic."""
 
     def __init__(self, secret: bytes, ledger_id: UUID) -> None:
         self._aead = AESGCM(derive(secret, "topics"))
         self.source = ledger_id.urn.encode()
 
-    def seal(
+    def prepare(
         self, position: int, stream_id: UUID, version: int, topic: str, payload: bytes, recorded_at: datetime
     ) -> Outgoing:
+        """As it is stored; it must not go out before it is sealed, which its place in the topic is needed for."""
         key = str(stream_id).encode()
         headers = [
             SPECVERSION,
@@ -62,27 +79,34 @@ class FactSealer:
             (FACT, topic.encode()),
             CONTENT_TYPE,
         ]
-        nonce = os.urandom(NONCE_BYTES)
-        value = nonce + self._aead.encrypt(nonce, payload, _place(headers))
-        return Outgoing(position, FACTS, key, value, headers, milliseconds(recorded_at))
+        return Outgoing(position, FACTS, key, payload, headers, milliseconds(recorded_at))
 
-    def open(self, headers: Iterable[Header], value: bytes) -> Delivered | None:
-        """Nothing for what is none of ours. Raises SealBrokenError for what was sealed with another secret."""
+    def seal(self, prepared: Outgoing, previous: int, partitions: int) -> Outgoing:
+        headers = [*prepared.headers, (PREVIOUS, b"%d" % previous), (PARTITIONS, b"%d" % partitions)]
+        nonce = os.urandom(NONCE_BYTES)
+        value = nonce + self._aead.encrypt(nonce, prepared.value, _place(headers))
+        return prepared._replace(value=value, headers=headers)
+
+    def open(self, headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Delivered | None:
+        """Nothing for what is none of ours. Raises SealBrokenError for what claims to be, and is not as we sealed it."""
         ours = list(headers)
         said = dict(ours)
         if said.get(SOURCE) != self.source or said.get("ce_type") != KIND[1]:
             return None
+        whole = [(name, text) for name, text in ours if text is not None]
         try:
-            payload = self._aead.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], _place(ours))
-        except (InvalidTag, ValueError) as error:
+            payload = self._aead.decrypt((value or b"")[:NONCE_BYTES], (value or b"")[NONCE_BYTES:], _place(whole))
+            return _delivered(dict(whole), payload)
+        except (InvalidTag, KeyError, ValueError) as error:
             raise SealBrokenError("this was sealed with another secret, or elsewhere") from error
-        stream_id, _, version = said[ID].decode().partition(":")
-        recorded_at = datetime.fromisoformat(said[TIME].decode())
-        stored = (int(said[SEQUENCE]), UUID(stream_id), int(version), said[FACT].decode(), payload, recorded_at)
-        return Delivered(int(said[PREVIOUS]), int(said[PARTITIONS]), stored)
+
+
+def _delivered(said: dict[str, bytes], payload: bytes) -> Delivered:
+    stream_id, _, version = said[ID].decode().partition(":")
+    recorded_at = datetime.fromisoformat(said[TIME].decode())
+    stored = (int(said[SEQUENCE]), UUID(stream_id), int(version), said[FACT].decode(), payload, recorded_at)
+    return Delivered(int(said[PREVIOUS]), int(said[PARTITIONS]), stored)
 
 
 def _place(headers: Iterable[Header]) -> bytes:
-    """What belongs to the fact; the rest follows from the topic."""
-    of_topic = (PREVIOUS, PARTITIONS)
-    return b"\n".join(b"%b=%b" % (name.encode(), value) for name, value in headers if name not in of_topic)
+    return b"\n".join(b"%b=%b" % (name.encode(), text) for name, text in headers)

@@ -43,6 +43,8 @@ GAP_SECONDS = 0.2
 """Between two looks whether the table has closed a gap."""
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 5.0
+EXPECTED = (psycopg.Error, KafkaError, OSError)
+"""Any other failure is logged with where it came from."""
 LETTERS = b"select distinct name from projections.dead_letters where name = any(%s)"
 
 TAKEN, COMMITTED = "taken", "committed"
@@ -89,9 +91,10 @@ class Feed:
                     group = f"counterfoil.views.{ledger_id(connection)}"
                     with clients.group_member(self._settings, group) as consumer:
                         FeedSession(self, connection, consumer).follow(stop)
-            except (psycopg.Error, KafkaError, OSError, SealBrokenError) as error:
+            except Exception as error:  # Kafka's client fails in more ways than it names
                 failures = 1 if self.facts_total > before else failures + 1
-                log.warning("feed_interrupted", error=str(error).strip() or type(error).__name__, failures=failures)
+                said = str(error).strip() or type(error).__name__
+                log.warning("feed_interrupted", error=said, failures=failures, exc_info=not isinstance(error, EXPECTED))
                 stop.wait(min(BACKOFF_SECONDS * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX))
             finally:
                 self.partitions = frozenset()
@@ -158,7 +161,7 @@ class FeedSession:
 
     def _take(self, partition: TopicPartition, records: Sequence[Any]) -> bool:
         """Bring the views past these messages; whether one of them is left waiting, to be tried with them again."""
-        delivered = [self._sealer.open(record.headers, record.value) for record in records]
+        delivered = self._open(partition.partition, records)
         unique = {message.position: message for message in delivered if message is not None}
         messages = [unique[position] for position in sorted(unique)]
         has = self._bring_past(messages, partition.partition)
@@ -172,6 +175,24 @@ class FeedSession:
             self._consumer.seek(partition, goes_on_at)
         self._consumer.commit_async({partition: OffsetAndMetadata(goes_on_at, "", -1)})
         return has is not None
+
+    def _open(self, partition: int, records: Sequence[Any]) -> list[Delivered | None]:
+        """What each message is. Those that nobody can open are passed over: if a fact was in one, the chain has a hole."""
+        opened: list[Delivered | None] = []
+        strange = []
+        for record in records:
+            try:
+                message = self._sealer.open(record.headers, record.value)
+            except SealBrokenError:
+                message = None
+                strange.append(record.offset)
+            if message is not None and message.partition != partition:  # somebody's copy
+                message = None
+                strange.append(record.offset)
+            opened.append(message)
+        if strange:
+            log.warning("messages_passed_over", partition=partition, count=len(strange), first_offset=strange[0])
+        return opened
 
     def _bring_past(self, messages: list[Delivered], partition: int) -> int | None:
         """None; or, when a view is left waiting, the position that all have reached."""

@@ -44,7 +44,7 @@ class LedgerPages:
     def __init__(
         self, connection: Connection[Any], generation: int, after: int, sealer: FactSealer | None = None
     ) -> None:
-        """With a sealer the facts themselves go out as well, in a topic of their own."""
+        """With a sealer the facts themselves go out as well, in a topic of their own; the publisher seals them."""
         self._sealer = sealer
         self._connection = connection
         self._generation = generation
@@ -85,7 +85,7 @@ class LedgerPages:
         messages = []
         for row in rows:
             if self._sealer is not None:
-                messages.append(self._sealer.seal(*row))
+                messages.append(self._sealer.prepare(*row))
             if (message := self._encode(*row)) is not None:
                 messages.append(message)
         return messages

@@ -19,7 +19,7 @@ from adapters.kafka import clients
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.cursor import TopicStanding
 from adapters.kafka.encoding import Outgoing, partition_of
-from adapters.kafka.facts import FACTS, PARTITIONS, PREVIOUS
+from adapters.kafka.facts import FACTS, FactSealer
 
 FLUSH_SECONDS_MAX = clients.DELIVERY_SECONDS_MAX + clients.REQUEST_SECONDS_MAX
 """By then the producer has given up by itself."""
@@ -48,8 +48,11 @@ class Flight(NamedTuple):
 class Publisher:
     """Raises KafkaError, TopicLostError; it is of no use after that."""
 
-    def __init__(self, settings: KafkaSettings, topics: Mapping[str, TopicStanding]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topics: Mapping[str, TopicStanding], sealer: FactSealer | None = None
+    ) -> None:
         self.topics = dict(topics)
+        self._sealer = sealer
         self.messages_total = 0
         self._producer = clients.producer(settings)
         self._flusher = ThreadPoolExecutor(1, thread_name_prefix="relay-flush")
@@ -77,13 +80,13 @@ class Publisher:
         return self._flight
 
     def _send(self, message: Outgoing, partition: int, previous: int) -> Any:
-        headers = message.headers
         if message.channel == FACTS:
-            partitions = len(self.topics[FACTS].positions)
-            headers = [*headers, (PREVIOUS, b"%d" % previous), (PARTITIONS, b"%d" % partitions)]
+            if self._sealer is None:
+                raise RuntimeError("facts do not go out unsealed")
+            message = self._sealer.seal(message, previous, len(self.topics[FACTS].positions))
         try:
             return self._producer.send(
-                message.channel, message.value, message.key, headers, partition, message.timestamp_ms
+                message.channel, message.value, message.key, message.headers, partition, message.timestamp_ms
             )
         except ValueError as error:  # the brokers no longer know the topic, or it has fewer partitions
             raise TopicLostError(f"{message.channel}, partition {partition} is gone") from error

@@ -109,8 +109,9 @@ class Relay:
         cursor.move(connection, standing.generation, start.after, start.topics.values())
         log.info("relay_begins", after=start.after)
         self.on_step(BEGUN)
-        pages = LedgerPages(connection, standing.generation, start.after, self._sealer(connection))
-        with closing(Publisher(self._settings, start.topics)) as publisher:
+        sealer = self._sealer(connection)
+        pages = LedgerPages(connection, standing.generation, start.after, sealer)
+        with closing(Publisher(self._settings, start.topics, sealer)) as publisher:
             page: Page | None = None
             while not stop.is_set():
                 began = monotonic()

@@ -9,16 +9,20 @@ from uuid import UUID
 
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from adapters.kafka import clients
-from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.clients import MESSAGE_BYTES_MAX, KafkaSettings
 from adapters.kafka.encoding import ID, SEQUENCE, SOURCE
+from adapters.kafka.facts import FACTS
 
 LOOK_BACK_MESSAGES = (1, 100)
 """How far from its end a partition is searched for a message of ours: usually the last one is."""
 READ_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.5
+TAKES = "max.message.bytes"
+"""What a topic takes in one go; brokers say 1,048,588 unless they are told otherwise."""
 
 log = structlog.get_logger()
 
@@ -75,16 +79,35 @@ def _made(admin: KafkaAdminClient, settings: KafkaSettings, names: Sequence[str]
     known = {topic["name"] for topic in admin.describe_topics(list(names)) if topic["error_code"] == 0}
     missing = [name for name in names if name not in known]
     if missing:
-        new = {"num_partitions": settings.partitions, "replication_factor": settings.replication or -1}
         try:
-            admin.create_topics(dict.fromkeys(missing, new))
+            admin.create_topics({name: _new(settings, name) for name in missing})
         except TopicAlreadyExistsError:  # somebody else was faster
             pass
         else:
             log.info("topics_made", topics=missing)
     admin.wait_for_topics(list(names))
+    if FACTS in names:
+        _widen(admin)
     described: list[dict[str, Any]] = admin.describe_topics(list(names))
     return described
+
+
+def _new(settings: KafkaSettings, name: str) -> dict[str, object]:
+    configs = {TAKES: str(MESSAGE_BYTES_MAX)} if name == FACTS else {}
+    return {"num_partitions": settings.partitions, "replication_factor": settings.replication or -1, "configs": configs}
+
+
+def _widen(admin: KafkaAdminClient) -> None:
+    """Facts go out whole, and none is passed over: a topic that was made to take less learns to take the largest."""
+    wanted = ConfigResource(ConfigResourceType.TOPIC, FACTS, {TAKES: str(MESSAGE_BYTES_MAX)})
+    has = admin.describe_configs([wanted], config_filter="all").get("topic", {}).get(FACTS, {}).get(TAKES)
+    if has is not None and int(has["value"]) >= MESSAGE_BYTES_MAX:
+        return
+    answer = admin.alter_configs([wanted], raise_on_unknown=False)["topic"][FACTS]
+    if answer == "OK":
+        log.info("topic_widened", topic=FACTS, takes=MESSAGE_BYTES_MAX)
+    else:  # what is small enough goes out nevertheless
+        log.warning("topic_not_widened", topic=FACTS, wanted=f"{TAKES}={MESSAGE_BYTES_MAX}", answer=answer)
 
 
 def _ends(consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, End]:

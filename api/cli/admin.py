@@ -60,6 +60,9 @@ def status() -> None:
         for view in await lag(application.views):
             table.add_row(view.name, f"{view.facts:,}", f"{view.seconds:.1f}", str(view.dead_streams))
         out.print(table)
+        signed = await application.tree.latest()
+        covered = signed.tree_size if signed is not None else 0
+        out.print(f"Signed: position {covered:,}, {max(0, position - covered):,} facts not yet", highlight=False)
         if (told := await relay.status(application.views)) is not None:
             out.print(
                 f"Kafka: position {told.position:,}, {told.facts:,} facts and {told.seconds:.1f} seconds behind"

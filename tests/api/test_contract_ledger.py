@@ -126,6 +126,7 @@ def test_the_metrics_are_what_prometheus_reads(house: House, organizer: Caller) 
     metrics = answer.body.decode()
     assert f"counterfoil_ledger_position {float(house.head)}" in metrics
     assert 'counterfoil_projection_lag_facts{projection="inventory"}' in metrics
+    assert "counterfoil_tree_lag_facts " in metrics
     assert 'counterfoil_requests_total{method="POST",route="/v1/events/{event_id}/publish",status="200"}' in metrics
 
 

@@ -56,11 +56,18 @@ def understood(arguments: list[str]) -> None:
 
 def test_the_composed_services_are_there() -> None:
     services = compose()["services"]
-    assert services.keys() >= {"postgres", "kafka", "anvil", "api", "worker", "contract", "mirror"}
+    assert services.keys() >= {"postgres", "kafka", "anvil", "api", "worker", "contract", "mirror", "relay"}
     assert all("image" in service or service["build"] == "." for service in services.values())
     for service in services.values():
         for wanted in service.get("depends_on", {}):
             assert "healthcheck" in services[wanted], f"{wanted} is waited for until it is healthy"
+
+
+def test_the_composed_broker_keeps_its_topics() -> None:
+    """Its image would otherwise write beside the volume, and a container that is made anew would begin with nothing."""
+    broker = compose()["services"]["kafka"]
+    assert [volume.partition(":")[2] for volume in broker["volumes"]] == [broker["environment"]["KAFKA_LOG_DIRS"]]
+    assert broker["restart"] == "unless-stopped"
 
 
 def test_the_composed_commands_are_commands_of_ours() -> None:

@@ -122,6 +122,7 @@ def test_status_shows_how_far_everything_is(past: Past) -> None:
     status = past.server.command("admin", "status")
     assert status.returncode == 0, status.stderr
     assert "Ledger: position " in status.stdout
+    assert "Signed: position " in status.stdout
     assert all(view.name in status.stdout for view in ALL)
 
 

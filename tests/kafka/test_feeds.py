@@ -14,7 +14,7 @@ from adapters import projector_session
 from adapters.kafka import clients
 from adapters.kafka import feed as feed_room
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.facts import FACTS
+from adapters.kafka.facts import FACTS, PARTITIONS, PREVIOUS
 from adapters.kafka.feed import COMMITTED, TAKEN, Feed
 from adapters.projector import Projector
 from adapters.rebuild import Rebuild
@@ -152,6 +152,45 @@ def test_what_is_said_twice_is_projected_once(database: str, kafka: KafkaSetting
     check_views(database)
 
 
+def test_what_cannot_be_opened_or_belongs_elsewhere_is_passed_over(
+    database: str, kafka: KafkaSettings, told: None, town: Town
+) -> None:
+    one = feed(database, kafka)
+    with feeding(one):
+        until_level(database)
+        producer = KafkaProducer(bootstrap_servers=list(kafka.bootstrap))
+        for message in facts(kafka):
+            headers = [(name, value.encode()) for name, value in message.headers.items()]
+            bare = [header for header in headers if header[0] not in (PREVIOUS, PARTITIONS)]
+            elsewhere = (message.partition + 1) % kafka.partitions
+            producer.send(FACTS, message.value, b"a copy", bare, message.partition)
+            producer.send(FACTS, b"garbage", b"a copy", headers, message.partition)
+            producer.send(FACTS, None, b"a copy", headers, message.partition)
+            producer.send(FACTS, message.value, b"a copy", headers, elsewhere)
+        producer.close()
+        town.act(100)
+        until_level(database)
+        assert one.facts_total == head(database)
+    check_views(database)
+
+
+def test_whatever_fails_in_a_feed_is_tried_again(database: str, kafka: KafkaSettings, told: None, town: Town) -> None:
+    """Kafka's client raises more than its own errors."""
+    failures: list[Exception] = [AttributeError("of the client"), psycopg.OperationalError("of the database")]
+
+    def fail(step: str) -> None:
+        if failures:
+            raise failures.pop()
+
+    one = feed(database, kafka)
+    one.on_step = fail
+    with feeding(one):
+        town.act(100)
+        until_level(database)
+    assert not failures
+    check_views(database)
+
+
 def test_a_topic_that_is_deleted_is_filled_again_and_the_views_are_kept_up_meanwhile(
     database: str, kafka: KafkaSettings, told: None, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,12 +278,14 @@ def test_who_goes_back_to_the_table_projects_nothing_again(database: str, kafka:
 
     working, stuck = feed(database, kafka), feed(database, kafka)
     stuck.on_step = never_commit
-    with relaying(database, kafka, SECRET), projecting(database), feeding(working, stuck):
-        until(lambda: working.partitions and stuck.partitions)
-        town.act(200)
-        until(lambda: relayed(database) == head(database))
-        until(lambda: _mark(database) == _last_told(database, working.partitions))
-        held.set()
+    with relaying(database, kafka, SECRET), projecting(database), feeding(working):
+        until_level(database)
+        with feeding(stuck):
+            until(lambda: working.partitions and stuck.partitions)
+            town.act(200)
+            until(lambda: relayed(database) == head(database))
+            until(lambda: _mark(database) == _last_told(database, working.partitions))
+            held.set()
     assert not stuck.facts_total
     assert reached(database) < _mark(database)
     town.act(50)

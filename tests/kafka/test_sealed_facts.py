@@ -16,7 +16,6 @@ from adapters.view_marks import Beyond
 SECRET, LEDGER, STREAM = b"a secret of at least 32 characters", uuid4(), uuid4()
 AT = datetime(2031, 5, 17, 20, 0, 0, 123456, tzinfo=UTC)
 PAYLOAD = b'{"email":"ada@example.com"}'
-OF_TOPIC: list[Header] = [(PREVIOUS, b"40"), (PARTITIONS, b"6")]
 
 
 def sealer(secret: bytes = SECRET, ledger: UUID = LEDGER) -> FactSealer:
@@ -24,8 +23,8 @@ def sealer(secret: bytes = SECRET, ledger: UUID = LEDGER) -> FactSealer:
 
 
 def sent() -> tuple[list[Header], bytes]:
-    message = sealer().seal(42, STREAM, 3, "account.registered@2", PAYLOAD, AT)
-    return [*message.headers, *OF_TOPIC], message.value
+    message = sealer().seal(sealer().prepare(42, STREAM, 3, "account.registered@2", PAYLOAD, AT), 40, 6)
+    return message.headers, message.value
 
 
 def test_what_is_sealed_comes_back_as_it_was() -> None:
@@ -40,8 +39,8 @@ def test_nobody_reads_it_without_the_secret() -> None:
         sealer(secret=SECRET[::-1]).open(headers, value)
 
 
-@pytest.mark.parametrize("name", ["ce_id", "ce_sequence", "ce_time", FACT])
-def test_a_fact_cannot_be_made_another(name: str) -> None:
+@pytest.mark.parametrize("name", ["ce_id", "ce_sequence", "ce_time", FACT, PREVIOUS, PARTITIONS])
+def test_neither_a_fact_nor_its_place_can_be_made_another(name: str) -> None:
     headers, value = sent()
     changed = [(key, said[:-1] + b"1" if key == name else said) for key, said in headers]
     assert changed != headers
@@ -49,10 +48,19 @@ def test_a_fact_cannot_be_made_another(name: str) -> None:
         sealer().open(changed, value)
 
 
-@pytest.mark.parametrize("value", [b"", b"short", bytes(100)])
-def test_bytes_that_were_never_sealed_are_refused(value: bytes) -> None:
+@pytest.mark.parametrize("value", [None, b"", b"short", bytes(100)])
+def test_bytes_that_were_never_sealed_are_refused(value: bytes | None) -> None:
     with pytest.raises(SealBrokenError):
         sealer().open(sent()[0], value)
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_sequence", "ce_time", FACT, PREVIOUS, PARTITIONS])
+def test_a_copy_that_lacks_a_header_is_refused(name: str) -> None:
+    headers, value = sent()
+    with pytest.raises(SealBrokenError):
+        sealer().open([(key, said) for key, said in headers if key != name], value)
+    with pytest.raises(SealBrokenError):
+        sealer().open([(key, None if key == name else said) for key, said in headers], value)
 
 
 def test_what_is_none_of_ours_is_passed_by() -> None:
