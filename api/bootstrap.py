@@ -37,7 +37,7 @@ from adapters.ledger import PostgresLedger
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import Positions
-from adapters.postgres import DatabaseUnfitError, conninfo, migrate
+from adapters.postgres import DatabaseUnfitError, conninfo, expect_release, migrate
 from adapters.projector import Projector
 from adapters.reader import Found, LedgerReader, StoredFact, Wanted
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
@@ -251,15 +251,17 @@ def _place(row: ticket_view.Taken) -> int | str:
     return Seat(section=row.section or "", row=row.row_label or "", number=row.number or "").key
 
 
-def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:
-    """Have a database of this release and the secret: ``(url, secret, the embedded server if there is one)``."""
+def prepare(settings: Settings, *, reading: bool = False) -> tuple[str, bytes, EmbeddedPostgres | None]:
+    """Have a database of this release and the secret: ``(url, secret, the embedded server if there is one)``.
+
+    ``reading``: one of another release is refused, not migrated. Raises DatabaseUnfitError.
+    """
     if settings.database_url is not None:
         assert settings.secret is not None
-        migrate(settings.database_url)
+        (expect_release if reading else migrate)(settings.database_url)
         return settings.database_url, settings.secret, None
     server = EmbeddedPostgres(settings.data_dir)
-    url = server.start()
-    migrate(url)
+    url = server.start_fit(partial(expect_release, begin=True) if reading else migrate)
     return url, settings.secret or keep_secret(settings.data_dir), server
 
 

@@ -65,7 +65,7 @@ def backup(
             fail("--follow and --end are two different wishes")
         if (follow or end) and keys is not None:
             fail("a copy of the server's files has the keys of people in it: --keys is for dumps")
-        url, _, server = prepare(settings())
+        url, _, server = prepare(settings(), reading=True)
         try:
             if end:
                 _end(url, directory)
