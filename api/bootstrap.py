@@ -21,7 +21,6 @@ from adapters.backups import (
     Wish,
     dump_ledger,
     is_database,
-    read_backup,
     restore_backup,
 )
 from adapters.chain.node import ChainError
@@ -382,7 +381,6 @@ __all__ = [
     "grow_tree",
     "is_database",
     "prepare",
-    "read_backup",
     "rebuild_views",
     "relay_again",
     "replays_of",
