@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
-from adapters.audit_forks import Verdicts, doubtful_keys, told
+from adapters.audit_forks import Verdicts, doubt_about, doubtful_keys
 from adapters.audit_search import ALTERED_MAX, Search
 from adapters.audit_sweep import STRAYS_MAX, Part, Progress, Swept, joined, parts_of, sweep_part
 from adapters.audit_tree import CHUNK, LeafSource, Source, StoredNodes, hashes_of, stored_chunk, table_chunk
@@ -107,17 +107,9 @@ class _Audit:
     # -- What to hold it to --------------------------------------------------------
 
     def _trusts(self, head: SignedHead) -> bool:
-        key = self._keys.get(head.key_id)
-        what = f"the kept head of {head.tree_size} facts, {told(head)}"
-        if head.ledger_id != self._ledger_id:
-            self._doubts.append(f"{what}, is of another ledger: {head.ledger_id}")
-        elif key is None:
-            self._doubts.append(f"{what}, is signed with a key that nobody has: {head.key_id}")
-        elif not is_signed(head, key):
-            self._doubts.append(f"{what}, is not what was signed")
-        else:
-            return True
-        return False
+        doubt = doubt_about(head, self._ledger_id, self._keys)
+        self._doubts += [doubt] if doubt is not None else []
+        return doubt is None
 
     def _published(self) -> list[HeadKey]:
         found = self._read("keys", lambda: read_keys(self._connection))

@@ -6,7 +6,9 @@ Heads that somebody else kept are believed before the ledger's own, and no two t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from uuid import UUID
 
+from adapters.heads import is_signed
 from projections.ledger_head import HeadKey, SignedHead
 
 
@@ -72,6 +74,17 @@ def doubtful_keys(
             yield f"the key {key.key_id} is not published with the times with which it was kept"
         elif last is not None and found.retired_at is not None and found.retired_at <= last:
             yield f"the key {key.key_id} is said to have been retired before it signed a head that was kept"
+
+
+def doubt_about(head: SignedHead, ledger_id: UUID | None, keys: Mapping[str, HeadKey]) -> str | None:
+    """Why nothing can be told from a head that was kept; None: it is one of this ledger's."""
+    key = keys.get(head.key_id)
+    what = f"the kept head of {head.tree_size} facts, {told(head)}"
+    if head.ledger_id != ledger_id:
+        return f"{what}, is of another ledger: {head.ledger_id}"
+    if key is None:
+        return f"{what}, is signed with a key that nobody has: {head.key_id}"
+    return None if is_signed(head, key) else f"{what}, is not what was signed"
 
 
 def told(head: SignedHead) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +83,16 @@ class EmbeddedPostgres:
                     time.sleep(0.5)
         self._server = server
         return server.get_uri()
+
+    def start_fit(self, make_fit: Callable[[str], object]) -> str:
+        """`start`, and whatever the database needs. Should that fail, what this has started does not go on."""
+        url = self.start()
+        try:
+            make_fit(url)
+        except BaseException:
+            self.stop_unless_joined()
+            raise
+        return url
 
     def is_running(self) -> bool:
         """Whoever started it."""

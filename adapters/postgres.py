@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Literal, get_args
 
 import psycopg
@@ -13,6 +14,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 MIGRATION_LOCK = 0x0C0F_0001
 """Advisory lock under which migrations run, so that two starting processes do not run them twice."""
+
+MIGRATION_WAIT = "60s"
+"""For whoever only wants to know which ran, while somebody else's are running."""
 
 Role = Literal["counterfoil_app", "counterfoil_projector", "counterfoil_reader"]
 
@@ -26,6 +30,10 @@ PLANNER = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off 
 
 class DatabaseUnfitError(RuntimeError):
     """The server would lose acknowledged commands, or is too old. Counterfoil does not start on it."""
+
+
+class OtherReleaseError(DatabaseUnfitError):
+    """The database is of another release than this one, and whoever only reads it is not to change that."""
 
 
 def conninfo(url: str, role: Role, *, planner: bool = False, application: str = "counterfoil") -> str:
@@ -68,16 +76,41 @@ def migrate(url: str) -> list[str]:
             connection.execute("select pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
 
 
+def expect_release(url: str, *, begin: bool = False) -> None:
+    """Raises OtherReleaseError unless the database is of this release. ``begin``: one that is empty becomes so."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        refuse_unless_durable(connection)
+        connection.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(MIGRATION_WAIT)))
+        connection.execute("select pg_advisory_lock_shared(%s)", (MIGRATION_LOCK,))  # until the connection closes
+        done = _migrations_done(connection)
+    if begin and not done:
+        migrate(url)
+    elif not done:
+        raise OtherReleaseError("there is no ledger in this database: `counterfoil serve` begins one")
+    else:
+        _refuse_other_release(done, {script.name for script in _scripts()})
+
+
+def _refuse_other_release(done: set[str], ours: set[str]) -> None:
+    if unknown := ", ".join(sorted(done - ours)):
+        raise OtherReleaseError(
+            f"the database is of a later release, with {unknown}, which this one does not know: read it with that release"
+        )
+    if missing := ", ".join(sorted(ours - done)):
+        raise OtherReleaseError(
+            f"the database is of an earlier release: it lacks {missing}. Reading does not change that:"
+            " read it with the release that serves it, or have it served by this one, which migrates it"
+        )
+
+
 def _run_migrations(connection: Connection) -> list[str]:
     ensure_roles(connection)
     connection.execute(
         "create table if not exists public.counterfoil_migrations"
         " (name text primary key, ran_at timestamptz not null default now())"
     )
-    done = {row[0] for row in connection.execute("select name from public.counterfoil_migrations")}
-    scripts = [path for path in (files("adapters") / "migrations").iterdir() if path.name.endswith(".sql")]
-    ran = []
-    for script in sorted(scripts, key=lambda script: script.name):
+    done, ran = _migrations_done(connection), []
+    for script in _scripts():
         if script.name in done:
             continue
         with connection.transaction():
@@ -85,6 +118,17 @@ def _run_migrations(connection: Connection) -> list[str]:
             connection.execute("insert into public.counterfoil_migrations (name) values (%s)", (script.name,))
         ran.append(script.name)
     return ran
+
+
+def _scripts() -> list[Traversable]:
+    scripts = [path for path in (files("adapters") / "migrations").iterdir() if path.name.endswith(".sql")]
+    return sorted(scripts, key=lambda script: script.name)
+
+
+def _migrations_done(connection: Connection) -> set[str]:
+    if connection.execute("select to_regclass('public.counterfoil_migrations')").fetchone() == (None,):
+        return set()
+    return {row[0] for row in connection.execute("select name from public.counterfoil_migrations")}
 
 
 def ensure_roles(connection: Connection) -> None:

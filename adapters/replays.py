@@ -168,11 +168,22 @@ def position_as_of(connection: Connection[Any], as_of: int | datetime | None) ->
         if as_of > head:
             raise ReplayRefusedError(f"the ledger ends at position {head}")
         return as_of
-    row = connection.execute("select %s > clock_timestamp(), ledger.position_at(%s)", (as_of, as_of)).fetchone()
-    assert row is not None
-    if row[0]:
+    if connection.execute("select %s > clock_timestamp()", (as_of,)).fetchone() == (True,):
         raise ReplayRefusedError("this instant is still to come")
-    return int(row[1])
+    _settle(connection, as_of)
+    row = connection.execute("select ledger.position_at(%s)", (as_of,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _settle(connection: Connection[Any], instant: datetime) -> None:
+    """Until every fact of then can be seen: of a commit that is under way none can. Where later ones can, all can."""
+    if connection.execute("select recorded_at > %s from ledger.head", (instant,)).fetchone() == (True,):
+        return
+    try:
+        connection.execute("select ledger.settle()")
+    except psycopg.errors.LockNotAvailable as error:
+        raise ReplayRefusedError("somebody is writing, and does not end; try again") from error
 
 
 def _kept(connection: Connection[Any], name: str) -> Replay | None:

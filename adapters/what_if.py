@@ -45,8 +45,8 @@ def decide_again(
     """
     redecision, comparison, facts = Redecision(rules), Comparison(), _Facts()
     with closing(open_connection(url)) as connection:
+        until = position_as_of(connection, as_of)  # it may have to wait for a writer, which a reader may not
         connection.execute("set default_transaction_read_only = on")
-        until = position_as_of(connection, as_of)
         latest = None
         for intention in facts.intentions(connection, until, on_progress):
             asked_at = intention.asked.at

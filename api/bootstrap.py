@@ -20,7 +20,6 @@ from adapters.backups import (
     Wish,
     dump_ledger,
     is_database,
-    read_backup,
     restore_backup,
 )
 from adapters.chain.node import ChainError
@@ -37,7 +36,7 @@ from adapters.linked_wallets import LedgerLinkedWallets
 from adapters.passwords import ArgonPasswords
 from adapters.payments import SandboxPayments
 from adapters.positions import Positions
-from adapters.postgres import DatabaseUnfitError, migrate
+from adapters.postgres import DatabaseUnfitError, expect_release, migrate
 from adapters.projector import Projector
 from adapters.reader import Found, LedgerReader, StoredFact, Wanted
 from adapters.rebuild import Rebuild, RebuildReport, RebuildRunningError
@@ -246,15 +245,17 @@ def _place(row: ticket_view.Taken) -> int | str:
     return Seat(section=row.section or "", row=row.row_label or "", number=row.number or "").key
 
 
-def prepare(settings: Settings) -> tuple[str, bytes, EmbeddedPostgres | None]:
-    """Have a database of this release and the secret: ``(url, secret, the embedded server if there is one)``."""
+def prepare(settings: Settings, *, reading: bool = False) -> tuple[str, bytes, EmbeddedPostgres | None]:
+    """Have a database of this release and the secret: ``(url, secret, the embedded server if there is one)``.
+
+    ``reading``: one of another release is refused, not migrated. Raises DatabaseUnfitError.
+    """
     if settings.database_url is not None:
         assert settings.secret is not None
-        migrate(settings.database_url)
+        (expect_release if reading else migrate)(settings.database_url)
         return settings.database_url, settings.secret, None
     server = EmbeddedPostgres(settings.data_dir)
-    url = server.start()
-    migrate(url)
+    url = server.start_fit(partial(expect_release, begin=True) if reading else migrate)
     return url, settings.secret or keep_secret(settings.data_dir), server
 
 
@@ -375,7 +376,6 @@ __all__ = [
     "grow_tree",
     "is_database",
     "prepare",
-    "read_backup",
     "rebuild_views",
     "relay_again",
     "replays_of",

@@ -46,6 +46,8 @@ class EraseAccount(Command):
     by: UUID | None
     wallets: frozenset[Address] = frozenset()
     """Those that are known to be linked to the account. What else is among them is left alone."""
+    claims: frozenset[UUID] = frozenset()
+    """The same of the streams of e-mail addresses: whose key is gone already, of them nobody can open the address."""
 
 
 class UnlinkErased(Command):
@@ -66,8 +68,8 @@ async def erase_account(
     email = await vault.open(account.email)
     account.erase(by=command.by, at=now)
     changed: list[Aggregate] = []
-    if account.pending and email:
-        claim = await ledger.load(EmailClaim, email_stream(email))
+    claims = command.claims | ({email_stream(email)} if email else set())
+    for claim in await ledger.load_all(EmailClaim, sorted(claims) if account.pending else []):
         claim.release(account.id, at=now)
         changed.append(claim)
     for wallet in await ledger.load_all(Wallet, sorted(map(wallet_stream, command.wallets))):

@@ -2,7 +2,6 @@
 
 from adapters.backups.dump import dump as dump_ledger
 from adapters.backups.following import Following
-from adapters.backups.manifest import read as read_backup
 from adapters.backups.restoring import Restored, Wish, is_database
 from adapters.backups.restoring import restore as restore_backup
 from adapters.backups.tools import BackupError
@@ -14,6 +13,5 @@ __all__ = [
     "Wish",
     "dump_ledger",
     "is_database",
-    "read_backup",
     "restore_backup",
 ]

@@ -30,8 +30,14 @@ STATE = b"select clock_timestamp(), (select position from ledger.head)"
 
 def dump(url: str, directory: Path, projections: Sequence[Projection], keys: Path | None) -> Manifest:
     """Make one, and write the keys of people to a file elsewhere. Raises BackupError, OSError, psycopg.Error."""
-    if keys is not None:
-        refuse_inside(directory, keys)
+    if keys is None:
+        return _dump(url, directory, projections, None)
+    refuse_inside(directory, keys)
+    with manifest.alone(keys.with_name(f".{keys.name}.lock"), keys, "written"):  # from here on: later is newer
+        return _dump(url, directory, projections, keys)
+
+
+def _dump(url: str, directory: Path, projections: Sequence[Projection], keys: Path | None) -> Manifest:
     tool = tools.find("pg_dump", tools.server_major(url))
     manifest.begin(directory)
     with closing(psycopg.connect(url, autocommit=True)) as connection:
@@ -51,7 +57,7 @@ def dump(url: str, directory: Path, projections: Sequence[Projection], keys: Pat
         connection.execute("commit")
         done = begun._replace(files=manifest.described(directory, DUMP))
         if keys is not None:
-            people.keep(connection, keys, done.ledger_id)
+            people.keep(connection, keys, done.ledger_id, done.at)
     manifest.sync(directory)
     manifest.write(directory, done)
     return done

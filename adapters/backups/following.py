@@ -6,38 +6,38 @@ of who has been erased since, which a restore erases again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 import psutil  # type: ignore[import-untyped]  # comes with the embedded server
 import psycopg
 import structlog
 from psycopg import Connection
 
-from adapters.backups import manifest, people, tools
+from adapters.backups import erasures, manifest, tools
 from adapters.backups.dump import state
+from adapters.backups.erasures import ERASED
 from adapters.backups.manifest import Kind, Manifest
 from adapters.backups.tools import BackupError
 
 BASE = "base"
 BASE_MANIFEST = f"{BASE}/backup_manifest"
 LOG = "wal"
-ERASED = "erased.json"
 PARTIAL = ".partial"
 FOLLOW_SECONDS = 3.0
 """Between two looks at who was erased. Each also leaves a moment in the log at which a restore can stop."""
 STOP_SECONDS_MAX = 20.0
+SLOT_SECONDS_MAX = 300.0
+"""To make or drop one, which copies nothing."""
 COMPLAINT_BYTES = 4_000
 
 HEARTBEAT = b"select pg_current_xact_id(), clock_timestamp()"
@@ -74,20 +74,35 @@ class Following:
             raise
 
     def end(self) -> None:
-        """For good: the server need not keep anything for this directory any more. Raises BackupError."""
-        if manifest.read(self._directory).kind is not Kind.FOLLOWED:
+        """For good: the server need not keep anything for this directory any more. Raises BackupError, psycopg.Error.
+
+        Its list of who was erased is written a last time; who is erased from now on is on newer ones only.
+        """
+        kept = manifest.read(self._directory)
+        if kept.kind is not Kind.FOLLOWED:
             raise BackupError(f"{self._directory} has a dump in it, which follows nothing")
         with self._alone():
             self._end_left_over()
-            tools.run(self._receiver, "--drop-slot", f"--slot={self._slot}", "-w", url=self._url)
+            with closing(psycopg.connect(self._url, autocommit=True)) as connection:
+                self._refuse_other_ledger(connection, kept)
+                self._drop_slot()
+                erasures.write(connection, self._directory, kept.ledger_id)
 
     def _begun(self) -> Manifest:
         (self._directory / LOG).mkdir(mode=0o700)
         with closing(psycopg.connect(self._url, autocommit=True)) as connection:
-            tools.run(self._receiver, "--create-slot", "--if-not-exists", f"--slot={self._slot}", "-w", url=self._url)
+            tools.run(
+                self._receiver,
+                "--create-slot",
+                "--if-not-exists",
+                f"--slot={self._slot}",
+                "-w",
+                url=self._url,
+                seconds_max=SLOT_SECONDS_MAX,
+            )
             begun = state(connection, Kind.FOLLOWED)
             self._copy()
-            self._note_erased(connection, begun)
+            erasures.write(connection, self._directory, begun.ledger_id)
             row = connection.execute(HEARTBEAT).fetchone()  # the copy is whole from here on
             assert row is not None
             done = begun._replace(at=row[1], files=manifest.described(self._directory, BASE_MANIFEST))
@@ -115,8 +130,7 @@ class Following:
         if kept.kind is not Kind.FOLLOWED:
             raise BackupError(f"{self._directory} has a dump in it; following needs a directory of its own")
         with closing(psycopg.connect(self._url, autocommit=True)) as connection:
-            if state(connection, Kind.FOLLOWED).ledger_id != kept.ledger_id:
-                raise BackupError(f"{self._directory} follows another ledger, {kept.ledger_id}")
+            self._refuse_other_ledger(connection, kept)
             slot = connection.execute(
                 "select wal_status from pg_replication_slots where slot_name = %s", (self._slot,)
             ).fetchone()
@@ -126,13 +140,21 @@ class Following:
             )
         return kept
 
+    def _refuse_other_ledger(self, connection: Connection[Any], kept: Manifest) -> None:
+        if state(connection, Kind.FOLLOWED).ledger_id != kept.ledger_id:
+            raise BackupError(f"{self._directory} follows another ledger, {kept.ledger_id}")
+
     def _abandon(self) -> None:
         """Nothing is left, here or there: a slot that nobody reads from fills the server's disk."""
         with suppress(BackupError):
-            tools.run(self._receiver, "--drop-slot", f"--slot={self._slot}", "-w", url=self._url)
+            self._drop_slot()
         for name in (BASE, LOG):
             shutil.rmtree(self._directory / name, ignore_errors=True)
         (self._directory / ERASED).unlink(missing_ok=True)
+
+    def _drop_slot(self) -> None:
+        options = ("--drop-slot", f"--slot={self._slot}", "-w")
+        tools.run(self._receiver, *options, url=self._url, seconds_max=SLOT_SECONDS_MAX)
 
     def _copy(self) -> None:
         options = ("--format=plain", "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256", "-w")
@@ -149,14 +171,8 @@ class Following:
             start_new_session=True,  # a terminal's Ctrl-C is for us to pass on
         )
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with (self._directory / "lock").open("wb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BackupError(f"{self._directory} is being followed by another process") from None
-            yield
+    def _alone(self) -> AbstractContextManager[None]:
+        return manifest.alone(self._directory / "lock", self._directory, "followed")
 
     def _end_left_over(self) -> None:
         """A receiver whose parent was killed goes on by itself, and would keep the slot from ours."""
@@ -175,7 +191,7 @@ class Following:
         try:
             with closing(psycopg.connect(self._url, autocommit=True)) as connection:
                 row = connection.execute(HEARTBEAT).fetchone()
-                self._note_erased(connection, kept)
+                erasures.write(connection, self._directory, kept.ledger_id)
             if row is not None:
                 on_moment(row[1].astimezone(UTC))
             self._away = False
@@ -183,11 +199,6 @@ class Following:
             if not self._away:
                 log.warning("database_away", error=str(error).strip())
             self._away = True
-
-    def _note_erased(self, connection: Connection[Any], kept: Manifest) -> None:
-        gone = [str(subject) for subject in people.erased(connection)]
-        document = {"ledger_id": str(kept.ledger_id), "erased": gone}
-        manifest.write_whole(self._directory / ERASED, [orjson.dumps(document)])
 
 
 def _end(receiver: subprocess.Popen[bytes]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import file_digest
@@ -115,8 +116,22 @@ def begin(directory: Path) -> None:
     directory.chmod(0o700)
 
 
+@contextmanager
+def alone(lock: Path, what: Path, doing: str) -> Iterator[None]:
+    """Nobody else does this at the same time. Raises BackupError, and waits for nobody. The lock's file stays."""
+    with lock.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupError(f"{what} is being {doing} by another process") from None
+        yield
+
+
 def write_whole(path: Path, content: Iterable[bytes]) -> None:
-    """All of it or what was there before, also when the machine stops. Only the owner can read it."""
+    """All of it or what was there before, also when the machine stops. Only the owner can read it.
+
+    One at a time: the name of what is not whole yet is always the same, so that none is left behind with keys in it.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from psycopg import Connection
 
 from adapters.backups import manifest
 from adapters.backups.tools import BackupError
+from projections.ledger_head import text_of
 
 FORMAT = "counterfoil-people-1"
 ROWS_MAX = 10_000
@@ -39,9 +41,9 @@ ERASED = b"select subject from privacy.subject_keys where wrapped is null order 
 Row = tuple[Any, ...]
 
 
-def keep(connection: Connection[Any], path: Path, ledger_id: UUID) -> None:
-    """Write the file anew. Raises OSError; the one before is then as it was."""
-    manifest.write_whole(path, _with_digest(_lines(connection, ledger_id)))
+def keep(connection: Connection[Any], path: Path, ledger_id: UUID, at: datetime) -> None:
+    """Write the file anew, as of this moment. Raises OSError; the one before is then as it was."""
+    manifest.write_whole(path, _with_digest(_lines(connection, ledger_id, at)))
 
 
 def check(path: Path, ledger_id: UUID) -> None:
@@ -55,6 +57,7 @@ def check(path: Path, ledger_id: UUID) -> None:
         found, end = orjson.loads(head), orjson.loads(last)
         whole = found["format"] == FORMAT and end == {"sha256": digest.hexdigest()}
         theirs = UUID(found["ledger_id"])
+        datetime.fromisoformat(found["at"])
     except OSError as error:
         raise BackupError(f"{path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -79,8 +82,16 @@ def erased(connection: Connection[Any]) -> list[UUID]:
     return [row[0] for row in connection.execute(ERASED)]
 
 
-def _lines(connection: Connection[Any], ledger_id: UUID) -> Iterator[bytes]:
-    yield _line({"format": FORMAT, "ledger_id": str(ledger_id)})
+def erased_in(path: Path) -> tuple[datetime, set[UUID]]:
+    """When a file that was checked was written, and who had no key any more."""
+    with path.open("rb") as file:
+        at = datetime.fromisoformat(orjson.loads(file.readline())["at"]).astimezone(UTC)
+        rows = (row for line in file if isinstance(row := orjson.loads(line), list))
+        return at, {UUID(row[1]) for row in rows if row[0] == KEY and row[3] is None}
+
+
+def _lines(connection: Connection[Any], ledger_id: UUID, at: datetime) -> Iterator[bytes]:
+    yield _line({"format": FORMAT, "ledger_id": str(ledger_id), "at": text_of(at)})
     for kind, query in ROWS.items():
         with connection.transaction(), connection.cursor(name="people") as cursor:
             cursor.itersize = ROWS_MAX

@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +18,23 @@ import orjson
 import psycopg
 from psycopg import Connection, sql
 
-from adapters.backups import manifest, people, tools
+from adapters.audit_sweep import Progress
+from adapters.backups import erasures, manifest, people, tools
 from adapters.backups.dump import DUMP
-from adapters.backups.following import BASE, ERASED, LOG, PARTIAL
+from adapters.backups.erasures import ERASED, Erasures, claims_of
+from adapters.backups.following import BASE, LOG, PARTIAL
+from adapters.backups.holding import Held, hold
 from adapters.backups.manifest import Kind, Manifest
 from adapters.backups.tools import BackupError
 from adapters.embedded import MAJOR, EmbeddedPostgres
 from adapters.heads import signing_key_id
 from adapters.postgres import ensure_roles, migrate, refuse_unless_durable
+from projections.ledger_head import HeadKey, SignedHead
 
 RECOVERY_SECONDS_MAX = 6 * 3600.0
+"""Until PostgreSQL answers."""
+STALLED_SECONDS_MAX = 1800.0
+"""It answers, and replays nothing. As long as it gets on, a long log may take its time."""
 RECOVERY_POLL_SECONDS = 0.2
 FAILURES_MAX = 10
 """Starts in a row that came to nothing."""
@@ -51,10 +58,12 @@ FORGET = b"""
 FORGOTTEN = b"select distinct stream_id from ledger.events where topic like 'account.erased%'"
 OUTDATE = b"update projections.cursors set version = 0"
 """Views of no version are made anew from all facts. Those in a copy were behind by whatever was on its way then."""
+RECOVERING = b"select pg_is_in_recovery(), pg_last_wal_replay_lsn()::text"
 POSITION = b"select h.position, e.recorded_at from ledger.head h left join ledger.events e using (position)"
 
 
 class Restored(NamedTuple):
+    made: Manifest
     url: str
     server: EmbeddedPostgres | None
     """It runs, under a name of its own, until `finish`."""
@@ -64,6 +73,14 @@ class Restored(NamedTuple):
     """Accounts of which nobody has the key: as if they had been erased."""
     erased_since: list[UUID]
     """Who was erased after the moment that was restored: to be erased again before `finish`."""
+    claims: Mapping[UUID, frozenset[UUID]]
+    """The streams of the e-mail addresses that these have claimed."""
+    erased_until: datetime
+    """Whoever was erased later is on no list that was read."""
+
+    def hold(self, kept: Sequence[SignedHead], keys: Sequence[HeadKey], on_progress: Progress) -> Held:
+        """To the head of its backup, to its own, and to those that were kept. Raises psycopg.Error."""
+        return hold(self.url, self.made, self.position, self.recorded_at, kept, keys, on_progress)
 
     def finish(self) -> None:
         """Stop the embedded server and put it in its place: whoever is killed before that leaves nothing to be served."""
@@ -83,6 +100,8 @@ class Wish(NamedTuple):
     keys: Path | None
     without_keys: bool
     secret: bytes | None
+    erased: Sequence[Path] = ()
+    """Newer lists of who was erased: of other copies, or files of keys."""
 
 
 def is_database(into: str) -> bool:
@@ -95,11 +114,12 @@ def restore(wish: Wish) -> Restored:
     kept = manifest.read(wish.directory)
     _refuse_wrong(kept, wish)
     manifest.check(wish.directory, kept)
-    if kept.kind is Kind.FOLLOWED:
-        return _recover(kept, wish)
+    lists = [wish.directory / ERASED] if kept.kind is Kind.FOLLOWED else []
     if wish.keys is not None:
         people.check(wish.keys, kept.ledger_id)
-    return _load(kept, wish)
+        lists = [wish.keys]
+    known = erasures.read_all([*lists, *wish.erased], kept.ledger_id, kept.at)
+    return _recover(kept, wish, known) if kept.kind is Kind.FOLLOWED else _load(kept, wish, known)
 
 
 def _refuse_wrong(kept: Manifest, wish: Wish) -> None:
@@ -138,14 +158,16 @@ def _refuse_wrong_copy(kept: Manifest, wish: Wish) -> None:
 # -- A dump ------------------------------------------------------------------------
 
 
-def _load(kept: Manifest, wish: Wish) -> Restored:
+def _load(kept: Manifest, wish: Wish, known: Erasures) -> Restored:
     if is_database(wish.into):
-        return _fill(kept, wish, wish.into, None)
+        return _restored(kept, wish.into, None, known, _fill(kept, wish, wish.into))
     with _data_directory(Path(wish.into)) as server:
-        return _fill(kept, wish, server.start(), server)
+        url = server.start()
+        return _restored(kept, url, server, known, _fill(kept, wish, url))
 
 
-def _fill(kept: Manifest, wish: Wish, url: str, server: EmbeddedPostgres | None) -> Restored:
+def _fill(kept: Manifest, wish: Wish, url: str) -> int:
+    """How many accounts have no key now."""
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         refuse_unless_durable(connection)
         major = connection.info.server_version // 10000
@@ -162,16 +184,14 @@ def _fill(kept: Manifest, wish: Wish, url: str, server: EmbeddedPostgres | None)
             if wish.keys is not None:
                 people.put(connection, wish.keys)
             _forget(connection)
-            keyless = connection.execute(KEYLESS).rowcount
-    return _restored(url, server, keyless, [])
+            return connection.execute(KEYLESS).rowcount
 
 
 # -- A copy, and its log ----------------------------------------------------------------
 
 
-def _recover(kept: Manifest, wish: Wish) -> Restored:
+def _recover(kept: Manifest, wish: Wish, known: Erasures) -> Restored:
     _check_copy(wish.directory / BASE)
-    later = _erased_later(kept, wish.directory)
     with _data_directory(Path(wish.into)) as server:
         pgdata = server.data_dir / "postgres"
         _lay_out(wish, pgdata)
@@ -184,8 +204,8 @@ def _recover(kept: Manifest, wish: Wish) -> Restored:
         migrate(url)
         with closing(psycopg.connect(url, autocommit=True)) as connection, connection.transaction():
             connection.execute(OUTDATE)
-            known = _forget(connection)
-        return _restored(url, server, 0, [subject for subject in later if subject not in known])
+            _forget(connection)
+        return _restored(kept, url, server, known, 0)
 
 
 def _check_copy(base: Path) -> None:
@@ -197,19 +217,6 @@ def _check_copy(base: Path) -> None:
             raise BackupError(f"{path} is missing")
         if path.stat().st_size != file["Size"] or manifest.sha256_of(path) != file["Checksum"]:
             raise BackupError(f"{path} is damaged: it does not have the SHA-256 that its manifest lists")
-
-
-def _erased_later(kept: Manifest, directory: Path) -> list[UUID]:
-    try:
-        document = orjson.loads((directory / ERASED).read_bytes())
-        ledger_id, erased = UUID(document["ledger_id"]), [UUID(subject) for subject in document["erased"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise BackupError(
-            f"{directory / ERASED} is missing or damaged: nobody would know who was erased meanwhile"
-        ) from error
-    if ledger_id != kept.ledger_id:
-        raise BackupError(f"{directory / ERASED} is of another ledger, {ledger_id}")
-    return erased
 
 
 def _lay_out(wish: Wish, pgdata: Path) -> None:
@@ -236,14 +243,24 @@ def _run_recovery(server: EmbeddedPostgres, pgdata: Path) -> str:
         with suppress(subprocess.SubprocessError, AssertionError, psycopg.OperationalError):  # not yet, or not at all
             url = server.start(attempts=1)
             with closing(psycopg.connect(url, autocommit=True)) as connection:
-                while connection.execute("select pg_is_in_recovery()").fetchone() == (True,):
-                    sleep(RECOVERY_POLL_SECONDS)
+                _wait_until_recovered(connection)
             return url
         if (complaint := _complaint(pgdata)) is not None:
             raise BackupError(complaint)
         failures = 0 if server.is_running() else failures + 1
         sleep(RECOVERY_POLL_SECONDS)
     raise BackupError("PostgreSQL did not recover, and does not say why")
+
+
+def _wait_until_recovered(connection: Connection[Any]) -> None:
+    """As long as it gets on. Raises BackupError, psycopg.OperationalError."""
+    reached, since = None, monotonic()
+    while (row := connection.execute(RECOVERING).fetchone()) is not None and row[0]:
+        if row[1] != reached:
+            reached, since = row[1], monotonic()
+        elif monotonic() - since > STALLED_SECONDS_MAX:
+            raise BackupError(f"PostgreSQL stopped replaying the log at {reached}, and does not say why")
+        sleep(RECOVERY_POLL_SECONDS)
 
 
 def _complaint(pgdata: Path) -> str | None:
@@ -283,18 +300,22 @@ def _clear(server: EmbeddedPostgres) -> None:
         shutil.rmtree(server.data_dir)
 
 
-def _forget(connection: Connection[Any]) -> set[UUID]:
+def _forget(connection: Connection[Any]) -> None:
     """Whoever the ledger says was erased, and make it so: keys may come from elsewhere, and be older than it."""
-    erased = {row[0] for row in connection.execute(FORGOTTEN)}
-    for subject in sorted(erased):
+    for subject in sorted(_forgotten(connection)):
         connection.execute(FORGET, (subject,))
         connection.execute("delete from secrets.passwords where account_id = %s", (subject,))
         connection.execute("delete from secrets.refresh_tokens where account_id = %s", (subject,))
-    return erased
 
 
-def _restored(url: str, server: EmbeddedPostgres | None, keyless: int, since: list[UUID]) -> Restored:
+def _forgotten(connection: Connection[Any]) -> set[UUID]:
+    return {row[0] for row in connection.execute(FORGOTTEN)}
+
+
+def _restored(made: Manifest, url: str, server: EmbeddedPostgres | None, known: Erasures, keyless: int) -> Restored:
+    """Who is erased by a list, and not by the ledger, is to be erased by the ledger, too."""
     with closing(psycopg.connect(url)) as connection:
         row = connection.execute(POSITION).fetchone()
-    assert row is not None
-    return Restored(url, server, row[0], row[1], keyless, since)
+        assert row is not None
+        since = sorted(known.subjects - _forgotten(connection))
+        return Restored(made, url, server, row[0], row[1], keyless, since, claims_of(connection, since), known.until)

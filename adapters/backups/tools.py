@@ -16,6 +16,9 @@ from adapters.embedded import PROGRAMS
 
 VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 COMPLAINT_CHARACTERS_MAX = 600
+SECONDS_MAX = 24 * 3600.0
+"""A dump, a copy or its way back that takes longer hangs, or wants another kind of backup."""
+VERSION_SECONDS_MAX = 60.0
 NOISE = ("pg_dump: detail", "pg_restore: detail", "Command was:", "pg_restore: from TOC")
 
 
@@ -42,8 +45,8 @@ def find(name: str, major: int) -> Path:
     )
 
 
-def run(tool: Path, *arguments: str, url: str | None = None) -> str:
-    """Its standard output. Raises BackupError with its own complaint."""
+def run(tool: Path, *arguments: str, url: str | None = None, seconds_max: float = SECONDS_MAX) -> str:
+    """Its standard output. Raises BackupError with its own complaint, or when it was ended for taking too long."""
     try:
         done = subprocess.run(  # noqa: S603 - PostgreSQL's own
             command(tool, *arguments, url=url),
@@ -53,7 +56,10 @@ def run(tool: Path, *arguments: str, url: str | None = None) -> str:
             text=True,
             errors="replace",
             check=False,
+            timeout=seconds_max,
         )
+    except subprocess.TimeoutExpired as error:
+        raise BackupError(f"{tool.name} was ended: it had not done after {seconds_max:,.0f} seconds") from error
     except OSError as error:
         raise BackupError(f"{tool} cannot be run: {error.strerror}") from error
     if done.returncode:
@@ -95,8 +101,10 @@ def _candidates(name: str) -> Iterator[Path]:
 
 def _version(tool: Path) -> int | None:
     try:
-        said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    except OSError:
+        said = subprocess.run(  # noqa: S603 - PostgreSQL's own
+            [tool, "--version"], capture_output=True, text=True, check=False, timeout=VERSION_SECONDS_MAX
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
         return None
     found = VERSION.search(said)
     return int(found[1]) if found else None

@@ -77,4 +77,4 @@ def status() -> None:
                 highlight=False,
             )
 
-    with_application(work)
+    with_application(work, reading=True)

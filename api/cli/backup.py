@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,30 +18,32 @@ import typer
 
 from api.bootstrap import (
     Application,
+    Audit,
     BackupError,
     Following,
     Restored,
     Wish,
-    audit_ledger,
     dump_ledger,
     is_database,
     prepare,
-    read_backup,
     rebuild_views,
     restore_backup,
 )
 from api.cli.console import clear_errors, err, fact_progress, fail, out, settings
 from api.cli.history import as_of_instant
-from api.cli.verify import KeptFileError, read_kept
+from api.cli.verify import CANNOT_TELL, Kept, KeptFileError, read_kept
 from api.settings import Settings
+from commands.account import SetRoles
 from commands.privacy import EraseAccount
-from domain.kernel import Refusal
+from domain.account import AdminErasureError
+from domain.kernel import NotFoundError
 from domain.wallet import Wallet
 from projections import wallet as wallets
-from projections.ledger_head import HeadKey, SignedHead
 from projections.registry import ALL
 
 WALLETS_MAX = 20_000
+ACTOR = "system:restore"
+ALTERED_SAID = "the restored ledger is not what was signed"
 SECRET_FILE = "secret"  # noqa: S105 - a name
 SECRET_SAID = "Neither a backup nor the keys open anything without the secret: keep COUNTERFOIL_SECRET elsewhere."  # noqa: S105 - a sentence
 
@@ -65,7 +67,7 @@ def backup(
             fail("--follow and --end are two different wishes")
         if (follow or end) and keys is not None:
             fail("a copy of the server's files has the keys of people in it: --keys is for dumps")
-        url, _, server = prepare(settings())
+        url, _, server = prepare(settings(), reading=True)
         try:
             if end:
                 _end(url, directory)
@@ -85,33 +87,48 @@ def restore(
     to: Annotated[str, typer.Option(help="Up to this RFC 3339 instant; for backups that followed.")] = "",
     keys: Annotated[Path | None, typer.Option(help="The file that `backup --keys` wrote; for dumps.")] = None,
     heads: Annotated[Path | None, typer.Option(help="Heads that you kept: JSON lines.")] = None,
+    erased: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A newer list of who was erased: another copy's `erased.json`, or a file of keys. Repeatable."
+        ),
+    ] = None,
     *,
     without_keys: Annotated[
         bool, typer.Option("--without-keys", help="They are lost: everybody is as if they had been erased.")
     ] = False,
+    even_if_altered: Annotated[
+        bool, typer.Option("--even-if-altered", help="Put it in its place though it is not what was signed.")
+    ] = False,
 ) -> None:
     """Restore a backup, hold the ledger to the heads that were signed, and rebuild the views.
 
-    Exits with 1 when it cannot be restored, or is not what was signed.
+    Exits with 1 when it cannot be restored, or is not what was signed; with 2 when it is restored, and that cannot be told.
     """
     with _clear():
         config = settings()
-        kept = read_kept(heads) if heads is not None else None
-        made = read_backup(directory)
+        kept = read_kept(heads) if heads is not None else Kept([], [])
         secret = _secret(config, into)
         until = as_of_instant(to) if to else None
         with err.status("restoring"):
-            restored = restore_backup(Wish(directory, into, until, keys, without_keys, secret))
+            restored = restore_backup(Wish(directory, into, until, keys, without_keys, secret, erased or ()))
         assert secret is not None, "nothing is restored without it"
         with _given_back(restored):
-            known = [*([made.head] if made.head is not None else []), *(kept.heads if kept is not None else [])]
-            good = _verify(restored, known, [*made.keys, *(kept.keys if kept is not None else [])])
-            _rebuild(restored.url)
-            _repeat_erasures(config, restored, secret)
+            with _bar("verifying") as show:
+                audit, doubts, lost = restored.hold(kept.heads, kept.keys, show)
+            _report(restored, audit, doubts, lost)
+            if audit.findings and not even_if_altered:
+                fail(f"{ALTERED_SAID}, and is not to be served. {_where_it_lies(restored, into)}")
+            with _bar("views") as show:
+                rebuild_views(restored.url, [], show)
+            repeat_erasures(config, restored, secret)
             restored.finish()
         _tell(restored)
-        if not good:
-            fail("the restored ledger is not what was signed: use another backup")
+        if audit.findings:
+            fail(f"{ALTERED_SAID}. It was put in its place all the same.")
+        if doubts:
+            _note("It is restored; whether it is what was signed cannot be told of all heads, see above.")
+            raise typer.Exit(CANNOT_TELL)
 
 
 # -- Backing up --------------------------------------------------------------------
@@ -144,6 +161,7 @@ def _follow(url: str, directory: Path) -> None:
 def _end(url: str, directory: Path) -> None:
     Following(url, directory).end()
     _say(f"{directory} can be restored up to where it was followed, and cannot be followed on.")
+    _note("Who is erased from now on is not on its list: keep one that is newer, see docs/backups.md.")
 
 
 @contextmanager
@@ -168,32 +186,36 @@ def _secret(config: Settings, into: str) -> bytes | None:
     return path.read_text().strip().encode() if path.is_file() else None
 
 
-def _verify(restored: Restored, heads: list[SignedHead], keys: list[HeadKey]) -> bool:
-    covered = [head for head in heads if head.tree_size <= restored.position]
-    lost = max((head.tree_size for head in heads), default=0) - restored.position
-    with fact_progress() as progress:
-        bar = progress.add_task("verifying", total=None)
-        audit = audit_ledger(
-            restored.url, covered, keys, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
+def _report(restored: Restored, audit: Audit, doubts: list[str], lost: int) -> None:
     for finding in audit.findings:
         _say(str(finding))
-    for doubt in audit.doubts:
+    for doubt in doubts:
         _note(f"cannot tell: {doubt}")
-    if not audit.findings:
-        _say(f"{audit.facts:,} facts, held to {audit.heads} heads: nothing was altered up to position {audit.covered}.")
-    if lost > 0:
+    good = "" if audit.findings or doubts else f": nothing was altered up to position {audit.covered}"
+    _say(f"{audit.facts:,} facts, held to {audit.heads} heads{good}.")
+    if lost:
         _say(f"Lost: at least the {lost:,} facts after position {restored.position:,}, which a kept head covers.")
-    return not audit.findings
 
 
-def _rebuild(url: str) -> None:
+def _where_it_lies(restored: Restored, into: str) -> str:
+    """How to look at what is not in its place."""
+    if restored.server is None:
+        return "It lies in the database: look at it with `counterfoil verify`, start no server on it, and drop it."
+    there = restored.server.data_dir
+    return (
+        f"It lies in {there}, which the next restore into {into} clears away:"
+        f" look at it with COUNTERFOIL_DATA_DIR={there} and `counterfoil verify`."
+    )
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with fact_progress() as progress:
-        bar = progress.add_task("views", total=None)
-        rebuild_views(url, [], lambda done, total: progress.update(bar, completed=done, total=total))
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-def _repeat_erasures(config: Settings, restored: Restored, secret: bytes) -> None:
+def repeat_erasures(config: Settings, restored: Restored, secret: bytes) -> None:
     """Who was erased after this moment is erased again: the ledger has to say so, too."""
     if not restored.erased_since:
         return
@@ -202,18 +224,23 @@ def _repeat_erasures(config: Settings, restored: Restored, secret: bytes) -> Non
         quiet = replace(config, admin_email=None, admin_password=None)  # nobody is to be made here
         async with Application(quiet, database_url=restored.url, secret=secret) as application:
             for person in people:
-                await _erase(application, person)
+                await _erase(application, person, restored.claims.get(person, frozenset()))
 
     asyncio.run(session(restored.erased_since))
     _say(f"Erased after this moment, and now again: {len(restored.erased_since):,} accounts.")
 
 
-async def _erase(application: Application, person: UUID) -> None:
+async def _erase(application: Application, person: UUID, claims: frozenset[UUID]) -> None:
     rows = await wallets.of_account(application.views, person, limit=WALLETS_MAX)
     linked = await application.store.load(Wallet, [stream for stream, _ in rows])
-    command = EraseAccount(user_id=person, by=None, wallets=frozenset(wallet.address for wallet in linked))
-    with suppress(Refusal):  # not registered yet, or an admin at that moment: the key goes in any case
-        await application.execute(command, actor="system:restore")
+    addresses = frozenset(wallet.address for wallet in linked)
+    command = EraseAccount(user_id=person, by=None, wallets=addresses, claims=claims)
+    with suppress(NotFoundError):  # not registered yet at that moment: no key may be made all the same
+        try:
+            await application.execute(command, actor=ACTOR)
+        except AdminErasureError:  # at that moment; the role had to go before they could be erased
+            await application.execute(SetRoles(user_id=person, roles=frozenset(), by=None), actor=ACTOR)
+            await application.execute(command, actor=ACTOR)
     await application.vault.destroy(person)
 
 
@@ -222,6 +249,10 @@ def _tell(restored: Restored) -> None:
     _say(f"Restored up to position {restored.position:,}{at}, with its views.")
     if restored.keyless:
         _say(f"{restored.keyless:,} accounts have no key any more: nobody can read who they were.")
+    _note(
+        f"Who was erased is known up to {_text(restored.erased_until)}. Whoever was erased later is not erased here:"
+        " do that before you serve anybody, or restore with a newer list (--erased)."
+    )
     _note("Whoever keeps heads of later facts, reads Kafka or mirrors to a chain has to know: see docs/backups.md.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 import psycopg
@@ -51,11 +52,16 @@ def settings(service: str = "counterfoil") -> Settings:
     return config
 
 
-def with_application(work: Callable[[Application], Awaitable[None]]) -> None:
-    """Do something with the whole application, on the configured database, and let go of it again."""
+def with_application(work: Callable[[Application], Awaitable[None]], *, reading: bool = False) -> None:
+    """Do something with the whole application, on the configured database, and let go of it again.
+
+    ``reading``: the database stays as it is; it is not migrated, and nobody is registered.
+    """
     with clear_errors():
         config = settings()
-        url, secret, server = prepare(config)
+        url, secret, server = prepare(config, reading=reading)
+        if reading:
+            config = replace(config, admin_email=None, admin_password=None)
 
         async def session() -> None:
             async with Application(config, database_url=url, secret=secret) as application:

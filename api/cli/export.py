@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write the facts that the latest signed head covers, a file for each day, and a manifest with that head."""
     with clear_errors():
-        url, _, server = prepare(settings())
+        url, _, server = prepare(settings(), reading=True)
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             _export(url, directory, form)

@@ -76,7 +76,7 @@ def replay(
         else:
             await _export(application, after, position, form)
 
-    return with_application(work)
+    return with_application(work, reading=True)
 
 
 def rebuild(

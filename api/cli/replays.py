@@ -58,7 +58,7 @@ def _instant(replay: Replay) -> str:
 @contextmanager
 def _replays() -> Iterator[Replays]:
     with clear_errors():
-        url, _, server = prepare(settings())
+        url, _, server = prepare(settings(), reading=True)
         try:
             yield replays_of(url)
         except ReplayRefusedError as error:

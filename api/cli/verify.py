@@ -64,7 +64,7 @@ def keys(
 ) -> None:
     """The keys that the ledger's heads are, and were, signed with: JSON lines, as a file of heads may hold them."""
     with clear_errors():
-        url, secret, server = prepare(settings())
+        url, secret, server = prepare(settings(), reading=True)
         try:
             if rotate:
                 rotate_head_key(url, secret)
@@ -79,7 +79,7 @@ def _audit(kept: Kept) -> Audit:
     """An operator's mistake is no verdict about the ledger."""
     try:
         with clear_errors():
-            url, _, server = prepare(settings())
+            url, _, server = prepare(settings(), reading=True)
             try:
                 with _progress() as progress:
                     bar = progress.add_task("facts", total=None)

@@ -62,7 +62,7 @@ def _read(path: Path) -> Rules:
 
 def _decide(path: Path, rules: Rules, as_of: int | datetime | None) -> WhatIf:
     with clear_errors():
-        url, _, server = prepare(settings())
+        url, _, server = prepare(settings(), reading=True)
         try:
             with fact_progress() as progress:
                 bar = progress.add_task("facts", visible=False)  # nothing to see when there is nothing to read

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from adapters.backups import BackupError, Following, Wish, dump_ledger, restore_backup, tools
-from api.bootstrap import Application
+from adapters.backups import BackupError, Following, Wish, dump_ledger, people, restore_backup, restoring, tools
+from adapters.backups.manifest import read as read_manifest
+from api.bootstrap import Application, rebuild_views
+from api.cli.backup import repeat_erasures
 from api.settings import Settings
 from domain.account import Account, Role
 from projections.registry import ALL
@@ -64,6 +68,28 @@ def kept(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ke
 @pytest.fixture
 def target(empty_database: str) -> str:
     return empty_database
+
+
+ERASED_AGAIN = [
+    ("account.erased", "system:restore"),
+    ("email.released", "system:restore"),
+]
+
+
+def erasures_in(url: str) -> list[Any]:
+    """What the last restore has added to the ledger."""
+    query = b"select type, metadata ->> 'actor' from ledger.facts where metadata ->> 'actor' = 'system:restore' order by position"
+    return read(url, query)
+
+
+@contextmanager
+def blank_database(server_url: str) -> Iterator[str]:
+    name = f"blank_{uuid4().hex}"
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(f'create database "{name}"'.encode())
+    yield make_conninfo(server_url, dbname=name)
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(f'drop database "{name}" with (force)'.encode())
 
 
 def read(url: str, query: bytes) -> list[Any]:
@@ -122,12 +148,102 @@ def later(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return kept._replace(directory=directory / "dump", keys=directory / "keys.json")
 
 
-def test_an_old_dump_with_the_newest_keys_does_not_know_who_was_erased_since(
+def test_an_old_dump_with_the_newest_keys_erases_again_whoever_was_erased_since(
     kept: Kept, later: Kept, target: str
 ) -> None:
     assert f'["key","{kept.goes.user_id}","local-1",null]' in later.keys.read_text()
-    restore_backup(kept.wish(target, keys=later.keys))
+    restored = restore_backup(kept.wish(target, keys=later.keys))
     assert [name_of(target, person) for person in (kept.stays, kept.goes)] == ["Stella", None]
+    assert restored.erased_since == [UUID(kept.goes.user_id)], "of the others the ledger knows it"
+    assert restored.erased_until > restored.made.at
+    rebuild_views(target, [], lambda *_: None)
+    repeat_erasures(Settings.from_environment({}), restored, SECRET)
+    assert erasures_in(target) == ERASED_AGAIN, "though nobody can open the address any more"
+
+    [(admin,)] = read(target, b"select stream_id from ledger.facts where type = 'account.registered' limit 1")
+    repeat_erasures(Settings.from_environment({}), restored._replace(erased_since=[admin]), SECRET)
+    assert [fact for fact, _ in erasures_in(target)[2:4]] == ["account.roles_set", "account.erased"], "an admin then"
+
+
+class Doubtful(NamedTuple):
+    url: str
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def doubtful(kept: Kept, later: Kept, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doubtful]:
+    """Restored with newer lists of who was erased, and with a head of later facts that nobody has signed."""
+    made, directory = read_manifest(kept.directory), tmp_path_factory.mktemp("doubtful")
+    assert made.head is not None
+    forged = made.head._replace(tree_size=made.position + 1_000)
+    (directory / "heads").write_text(json.dumps(forged.document()))
+    listed = {"ledger_id": str(made.ledger_id), "at": "2031-05-17T19:00:00Z", "erased": [kept.goes.user_id]}
+    (directory / "erased.json").write_text(json.dumps(listed))
+    options = ("--keys", str(kept.keys), "--heads", str(directory / "heads"))
+    lists = ("--erased", str(directory / "erased.json"), "--erased", str(later.keys))
+    environment = {"COUNTERFOIL_DATABASE_URL": kept.house.database_url, "COUNTERFOIL_SECRET": SECRET.decode()}
+    with blank_database(postgres) as url:
+        done = counterfoil("restore", str(kept.directory), "--into", url, *options, *lists, environment=environment)
+        yield Doubtful(url, done)
+
+
+def test_a_newer_list_erases_whoever_was_erased_since(kept: Kept, doubtful: Doubtful) -> None:
+    """Keys and backup are both older than the erasure."""
+    assert "Erased after this moment, and now again: 1 accounts" in doubtful.done.stdout, doubtful.done.stderr
+    assert "known up to 2031-05-17 19:00:00 UTC" in doubtful.done.stderr
+    assert [name_of(doubtful.url, person) for person in (kept.stays, kept.goes)] == ["Stella", None]
+    assert erasures_in(doubtful.url) == ERASED_AGAIN
+
+
+def test_heads_of_which_nothing_can_be_told_are_said_and_are_no_success(kept: Kept, doubtful: Doubtful) -> None:
+    done, size = doubtful.done, read_manifest(kept.directory).position + 1_000
+    assert done.returncode == 2, done.stderr
+    assert f"cannot tell: the kept head of {size} facts" in done.stderr
+    assert "nothing was altered" not in done.stdout
+    assert "Lost:" not in done.stdout, "nobody has signed that"
+    assert "with its views" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "nobody would know who was erased"),
+        ("[1, 2]", "no file of keys, or is damaged"),
+        ('{"erased": ["somebody"]}', "no list of who was erased"),
+        ("not JSON", "no list of who was erased"),
+        (
+            f'{{"ledger_id": "{UUID(int=1)}", "at": "2031-05-17T19:00:00Z", "erased": []}}',
+            f"of another ledger, {UUID(int=1)}",
+        ),
+    ],
+    ids=["none", "other JSON", "no ids", "no JSON", "another ledger"],
+)
+def test_what_is_no_list_of_who_was_erased_is_refused_before_anything_is_done(
+    kept: Kept, tmp_path: Path, text: str | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / "list").write_text(text)
+    with pytest.raises(BackupError, match=said):
+        restore_backup(kept.wish("postgresql:///nowhere", erased=[tmp_path / "list"]))
+
+
+def test_two_backups_that_write_the_same_keys_take_turns(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is at its dump when the second comes."""
+    url, keys, run = kept.house.database_url, tmp_path / "keys", tools.run
+
+    def meanwhile(*arguments: Any, **options: Any) -> str:
+        with pytest.raises(BackupError, match="keys is being written by another process"):
+            dump_ledger(url, tmp_path / "second", ALL, keys)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(tools, "run", meanwhile)
+    made = dump_ledger(url, tmp_path / "first", ALL, keys)
+    people.check(keys, made.ledger_id)
+    assert not (tmp_path / "second").exists()
+    monkeypatch.undo()
+    dump_ledger(url, tmp_path / "second", ALL, keys)
 
 
 def test_the_ledger_is_believed_before_keys_that_are_older(kept: Kept, later: Kept, target: str) -> None:
@@ -182,6 +298,18 @@ def test_a_ledger_that_was_altered_before_its_backup_is_told_and_is_a_failure(
     assert done.returncode == 1
     assert "position 3: changed: recorded_at" in done.stdout
     assert "error: the restored ledger is not what was signed" in done.stderr
+    assert read(target, b"select count(*) from pg_namespace where nspname = 'tickets'") == [(0,)], (
+        "no views for anybody"
+    )
+    directory = tmp_path / "data"
+    options = ("--into", str(directory), "--keys", str(tmp_path / "keys"))
+    done = counterfoil("restore", str(tmp_path / "dump"), *options, environment=environment)
+    assert done.returncode == 1
+    assert f"COUNTERFOIL_DATA_DIR={directory / 'restoring'}" in done.stderr
+    assert [path.name for path in directory.iterdir()] == ["restoring"]
+    there = {"COUNTERFOIL_DATA_DIR": str(directory / "restoring"), "COUNTERFOIL_SECRET": SECRET.decode()}
+    looked = counterfoil("verify", environment=there)
+    assert (looked.returncode, "position 3: changed" in looked.stdout) == (1, True), looked.stderr
 
 
 # -- What is refused -------------------------------------------------------------------
@@ -282,6 +410,30 @@ def test_a_tool_that_fails_leaves_nothing_that_could_be_taken_for_a_backup(
         restore_backup(kept.wish("postgresql:///nowhere", directory=tmp_path / "new"))
 
 
+def test_a_tool_that_does_not_end_is_ended() -> None:
+    with pytest.raises(BackupError, match=r"sleep was ended: it had not done after 0 seconds"):
+        tools.run(Path("/bin/sleep"), "60", seconds_max=0.1)
+
+
+def test_a_recovery_is_waited_for_as_long_as_it_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(True, "0/1"), (True, "0/2"), (True, "0/3"), (False, None)]
+
+    class Recovering:
+        def execute(self, _: bytes) -> Recovering:
+            return self
+
+        def fetchone(self) -> tuple[bool, str | None]:
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    monkeypatch.setattr(restoring, "STALLED_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(restoring, "RECOVERY_POLL_SECONDS", 0.001)
+    connection: Any = Recovering()
+    restoring._wait_until_recovered(connection)
+    answers = [(True, "0/4")]
+    with pytest.raises(BackupError, match="stopped replaying the log at 0/4"):
+        restoring._wait_until_recovered(connection)
+
+
 # -- Following -----------------------------------------------------------------------
 
 
@@ -323,8 +475,11 @@ def test_a_directory_that_is_not_followed_on_is_forgotten_by_the_server(
         restore_backup(Wish(tmp_path, str(tmp_path / "new"), made.at - timedelta(seconds=1), None, False, SECRET))
     with pytest.raises(BackupError, match="name a data directory"):
         restore_backup(Wish(tmp_path, url, None, None, False, SECRET))
+    meanwhile = kept.house.person("meanwhile")
+    assert meanwhile.delete("/v1/me").status == 204
     Following(url, tmp_path).end()
     assert slots(url) == 0
+    assert meanwhile.user_id in (tmp_path / "erased.json").read_text(), "a last time"
     with pytest.raises(BackupError, match="the server no longer has what follows"):
         Following(url, tmp_path).begin()
     with pytest.raises(BackupError, match="has a dump in it"):

@@ -7,5 +7,5 @@ from kafka.record import util
 
 def test_checksums_are_computed_by_the_processor() -> None:
     """In Python they would take most of the relay's time, and nothing would say so."""
-    assert util.crc32c_c is not None
+    assert vars(util)["crc32c_c"] is not None
     assert util.calc_crc32c(bytes(32)) == 0x8A9136AA, "RFC 3720, B.4"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import get_args
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from adapters.fact_reader import FactReader
 from adapters.postgres import Role, conninfo
 from adapters.projector import Projector
 from adapters.rebuild import Rebuild
-from adapters.replays import REPLAY_LOCK, RESERVED, STAGING, ReplayRefusedError, Replays
+from adapters.replays import REPLAY_LOCK, RESERVED, STAGING, ReplayRefusedError, Replays, position_as_of
 from adapters.view_bulk import RebuildStoppedError
 from adapters.view_cursors import open_connection
 from adapters.view_schema import Checksum
@@ -34,6 +35,9 @@ from tests.projections.running import running, until
 from tests.projections.town import Town
 
 NAME = "audit_2018"
+WAIT_SECONDS_MAX = 60.0
+APPEND = "select ledger.append(array[%s]::uuid[], '{0}', '{ticket.held}', array['{}'::bytea], array['{}'::bytea])"
+WAITING = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 SLOW = """
 import sys, time
 from adapters.replays import Replays
@@ -135,6 +139,28 @@ def test_as_of_an_instant_of_the_beginning_and_of_now(database: str, town: Town,
     assert now.position == town.position
     assert now.instant is not None
     assert [kept.name for kept in replays.kept()] == ["at_first", "at_an_instant", "now"]
+
+
+def test_as_of_an_instant_just_now_waits_for_a_commit_that_is_under_way(database: str, town: Town) -> None:
+    """Its time is earlier than the instant; it would be in the same replay if that were made later."""
+    wanted, found = town.position + 1, list[int]()
+
+    def look() -> None:
+        with closing(open_connection(database)) as connection:
+            found.append(position_as_of(connection, instant))
+
+    with psycopg.connect(database) as writer, psycopg.connect(database, autocommit=True) as watcher:
+        writer.execute(APPEND, (uuid4(),))
+        row = watcher.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        instant, looking = row[0], threading.Thread(target=look)
+        looking.start()
+        deadline = monotonic() + WAIT_SECONDS_MAX
+        while looking.is_alive() and watcher.execute(WAITING).fetchone() is None and monotonic() < deadline:
+            pass
+        writer.commit()
+        looking.join(WAIT_SECONDS_MAX)
+    assert found == [wanted]
 
 
 def test_what_is_still_to_come_is_refused(town: Town, replays: Replays) -> None:
