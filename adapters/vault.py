@@ -115,8 +115,9 @@ class PostgresVault:
     async def spare(self, subject: UUID) -> None:
         async with self._pool.connection() as conn:
             await conn.execute(
-                "update privacy.subject_keys set erasing_since = null where subject = %s and wrapped is not null",
-                (subject,),
+                "update privacy.subject_keys set erasing_since = null"
+                " where subject = %s and wrapped is not null and erasing_since < now() - %s",
+                (subject, INTENDED_FOR),
             )
 
     async def destroy(self, subject: UUID) -> None:

@@ -30,7 +30,7 @@ class Vault(Protocol):
         """Whose erasure was begun a while ago and not ended."""
 
     async def spare(self, subject: UUID) -> None:
-        """They were not erased after all."""
+        """They were not erased after all. One that was begun anew in this moment stays remembered."""
 
     async def destroy(self, subject: UUID) -> None:
         """The key, and all else that is kept of them outside of the ledger: password, sessions. May be repeated."""
