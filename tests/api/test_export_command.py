@@ -243,7 +243,8 @@ def respelled(directory: Path, name: str, change: Callable[[str], str], row: int
         if directory.name == "parquet":
             table = pyarrow.parquet.read_table(path)
             rows = table.to_pylist()
-            rows[index][name] = type(rows[index][name])(change(str(rows[index][name])))
+            cell = rows[index][name]
+            rows[index][name] = (str if cell is None else type(cell))(change(str(cell)))
             pyarrow.parquet.write_table(type(table).from_pylist(rows, schema=table.schema), path)
         else:
             with path.open(newline="", encoding="utf-8") as file:
@@ -280,6 +281,18 @@ def test_a_cell_that_was_changed_is_found_though_the_manifest_fits(
     ran = alone("export", directory)
     assert ran.returncode == ALTERED, ran.stderr
     assert said in ran.stdout
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_stored_bytes_beside_what_they_are_to_replace_are_refused(
+    exported: dict[str, Path], tmp_path: Path, form: str
+) -> None:
+    """Readers of the one would be shown a proof of the other."""
+    directory = shutil.copytree(exported[form], tmp_path / form)
+    respelled(directory, "stored_base64", lambda _: "Q0ZFMQ==", row=101)
+    ran = alone("export", directory)
+    assert ran.returncode == ALTERED
+    assert "position 101: stored_base64 is for facts that cannot be written otherwise" in ran.stdout
 
 
 @pytest.mark.parametrize("spelling", ["0150", "1_50", "+150", " 150", "150.0", "１５０", ""])

@@ -125,6 +125,18 @@ async def test_an_erasure_that_was_not_recorded_destroys_nothing(shop: Shop) -> 
     assert await shop.vault.intended() == []
 
 
+@in_a_shop
+async def test_an_erasure_that_is_begun_anew_is_not_spared_with_the_one_before(shop: Shop) -> None:
+    ada = await _registered(shop)
+    await shop.vault.intend(ada.id)
+    _age(shop)
+    [found] = await shop.vault.intended()
+    await shop.vault.intend(ada.id)
+    await shop.vault.spare(found)
+    _age(shop)
+    assert await shop.vault.intended() == [ada.id]
+
+
 def test_tables_whose_rows_are_destroyed_are_vacuumed_whenever_one_was(database: str) -> None:
     at_once = ["autovacuum_vacuum_threshold=0", "autovacuum_vacuum_scale_factor=0"]
     tables = "('privacy.subject_keys'::regclass, 'secrets.passwords'::regclass)"
